@@ -1,0 +1,42 @@
+"""What happens to a response body on its way through: bytes in, bytes out, at once."""
+
+from abc import ABC, abstractmethod
+
+from protocol.errors import Refusal
+
+
+class Relay(ABC):
+    """Transforms one response body. After ``finish`` or ``abort`` it is spent."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def feed(self, data: bytes) -> bytes:
+        """The bytes to send now for these bytes received; ``b""`` means nothing yet."""
+
+    @abstractmethod
+    def finish(self) -> bytes:
+        """The upstream ended its body cleanly: whatever is left to send."""
+
+    @abstractmethod
+    def abort(self, error: Refusal) -> bytes | None:
+        """The body was cut: an in-band error to send before the unclean close, or None where the format has none."""
+
+    def comment(self) -> bytes | None:
+        """A keep-alive that means nothing to the client, or None where none may be sent at this point."""
+        return None
+
+
+class Passthrough(Relay):
+    """Any body, byte for byte. A cut shows as a response that never ends properly."""
+
+    __slots__ = ()
+
+    def feed(self, data: bytes) -> bytes:
+        return data
+
+    def finish(self) -> bytes:
+        return b""
+
+    def abort(self, error: Refusal) -> bytes | None:
+        return None
