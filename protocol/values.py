@@ -68,6 +68,7 @@ class ResponseHead(msgspec.Struct, frozen=True):
     status: int
     headers: Headers
     reason: bytes = b""
+    http_version: bytes = b"1.1"
 
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}

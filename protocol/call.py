@@ -1,0 +1,48 @@
+"""One admitted or refused request, as everything above the wire sees it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Final
+
+from protocol.errors import Refusal, anthropic_error
+from protocol.values import Peer, RequestHead, ResponseHead
+
+RenderError = Callable[[Refusal, str], bytes]
+
+
+@dataclass(slots=True)
+class Call:
+    """Who asks for what. ``at`` (monotonic) and ``wall`` (epoch) seconds are when the head was whole."""
+
+    head: RequestHead
+    peer: Peer
+    request_id: str
+    at: float
+    wall: float
+    render_error: RenderError = anthropic_error
+    token_id: str | None = None
+    account: str | None = None
+    annotations: dict[str, str | int | float | None] = field(default_factory=dict)
+
+    def refuse(self, refusal: Refusal) -> tuple[ResponseHead, bytes]:
+        """A refusal as a whole response in the caller's dialect."""
+        body = self.render_error(refusal, self.request_id)
+        return ResponseHead(refusal.status, [(b"content-type", b"application/json"), *refusal.headers]), body
+
+
+_DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def http_date(wall: float) -> bytes:
+    """``Tue, 15 Nov 1994 08:12:31 GMT`` for seconds since the epoch (RFC 9110 section 5.6.7)."""
+    return _http_date(int(wall))
+
+
+@lru_cache(maxsize=2)
+def _http_date(second: int) -> bytes:
+    at = datetime.fromtimestamp(second, UTC)
+    day, month = _DAYS[at.weekday()], _MONTHS[at.month - 1]
+    return f"{day}, {at.day:02} {month} {at.year:04} {at:%H:%M:%S} GMT".encode("ascii")

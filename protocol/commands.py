@@ -1,0 +1,130 @@
+"""What the core tells the shell to do. Every input method of the gateway returns a list of these, in order.
+
+Facts go in as method calls in the past tense, orders come out as these values in the imperative; nothing else crosses.
+"""
+
+from collections.abc import Mapping, Sequence
+from enum import Enum, IntEnum
+from typing import TypeAlias
+
+import msgspec
+
+from protocol.values import ConnId, JobId, Origin
+
+
+class Write(msgspec.Struct, frozen=True, gc=False):
+    """Send ``data`` on ``conn``, at once if the socket takes it, else as soon as it does."""
+
+    conn: ConnId
+    data: bytes
+
+
+class Close(msgspec.Struct, frozen=True):
+    """Close ``conn`` once what was written has gone out; nothing more is reported of it.
+
+    ``reset`` asks for an abortive close (TCP RST), for peers that would take a plain end for a complete answer.
+    """
+
+    conn: ConnId
+    reset: bool = False
+
+
+class ShutdownWrite(msgspec.Struct, frozen=True):
+    """Send what was written, then end the sending side only, so that the last bytes survive unread input."""
+
+    conn: ConnId
+
+
+class Pause(msgspec.Struct, frozen=True):
+    """Stop reading ``conn`` until ``Resume``."""
+
+    conn: ConnId
+
+
+class Resume(msgspec.Struct, frozen=True):
+    """Read ``conn`` again."""
+
+    conn: ConnId
+
+
+class Connect(msgspec.Struct, frozen=True):
+    """Open a connection to ``origin`` (verified TLS for https) and report ``connected`` or ``lost``."""
+
+    conn: ConnId
+    origin: Origin
+
+
+class LoadFiles(msgspec.Struct, frozen=True):
+    """Read ``paths`` and report ``completed``; when nothing changed since ``fingerprint`` say so instead."""
+
+    job: JobId
+    paths: Sequence[str]
+    fingerprint: object | None = None
+
+
+class LogLevel(IntEnum):
+    """As in the ``RUST_LOG`` convention."""
+
+    TRACE = 0
+    DEBUG = 1
+    INFO = 2
+    WARN = 3
+    ERROR = 4
+
+
+class Log(msgspec.Struct, frozen=True):
+    """One log record: a sentence and its named values, free of secrets by construction."""
+
+    level: LogLevel
+    event: str
+    fields: Mapping[str, str | int | float | None]
+
+
+class StopListening(msgspec.Struct, frozen=True):
+    """Accept no further connections."""
+
+
+class Drained(msgspec.Struct, frozen=True):
+    """Everything has ended; the shell may exit."""
+
+
+Command: TypeAlias = (
+    Write | Close | ShutdownWrite | Pause | Resume | Connect | LoadFiles | Log | StopListening | Drained
+)
+
+
+class Loss(Enum):
+    """Why a connection is gone, as far as the shell can tell."""
+
+    REFUSED = "connection refused"
+    UNRESOLVED = "host name not found"
+    TLS = "TLS failure"
+    RESET = "connection reset"
+    FAILED = "connection failed"
+
+
+class Missing(msgspec.Struct, frozen=True):
+    """There is no such file."""
+
+
+class Unreadable(msgspec.Struct, frozen=True):
+    """There is such a file, but it could not be read: why, in the system's words."""
+
+    reason: str
+
+
+FileContent: TypeAlias = bytes | Missing | Unreadable
+
+
+class FilesLoaded(msgspec.Struct, frozen=True):
+    """Answers ``LoadFiles``: path and content in the asked order, and the ``LoadFiles.fingerprint`` for next time."""
+
+    files: Sequence[tuple[str, FileContent]]
+    fingerprint: object
+
+
+class FilesUnchanged(msgspec.Struct, frozen=True):
+    """Answers ``LoadFiles``: the fingerprint still holds."""
+
+
+JobResult: TypeAlias = FilesLoaded | FilesUnchanged

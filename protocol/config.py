@@ -1,0 +1,199 @@
+"""Every setting of the router, in one table: type, names, kind, default, purpose. Flags and pages are made from it."""
+# ruff: noqa: RUF009  # setting() returns a dataclass field
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, Self
+
+from protocol.kinds import (
+    API_KEY,
+    BOOLEAN,
+    HOST,
+    PATH,
+    PORT,
+    ROUTE,
+    SECONDS,
+    SECONDS_FROM_ZERO,
+    SECONDS_OR_OFF,
+    SECRET,
+    TEXT,
+    URL,
+    choice,
+    listed,
+    size,
+    whole,
+)
+from protocol.settings import Setting, setting, table
+from protocol.values import BaseUrl, Secret
+
+
+class UpstreamProvider(Enum):
+    """Who answers the requests."""
+
+    ANTHROPIC = "anthropic"
+
+
+class ClientHalfClose(Enum):
+    """What it means that a client ended its sending side with a whole request on the way."""
+
+    CANCEL = "cancel"
+    ANSWER = "answer"
+
+
+class LogFormat(Enum):
+    """How a log line looks."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+LISTENING: Final = "Listening"
+ACCESS: Final = "Tokens and access"
+UPSTREAM: Final = "Upstream"
+LIMITS: Final = "Limits"
+TIMES: Final = "Time limits"
+LOGGING: Final = "Logging"
+
+PROVIDERS: Final = choice(
+    {UpstreamProvider.ANTHROPIC: ("claude",)},
+    planned=("gonka", "crater", "forgefed", "openai", "openai-compatible", "openai_like", "litellm"),
+)
+HALF_CLOSE: Final = choice(dict.fromkeys(ClientHalfClose, ()))
+LOG_FORMAT: Final = choice(dict.fromkeys(LogFormat, ()))
+UP_TO_A_TERABYTE: Final = size(1, 1 << 40)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """What the operator decided, parsed. ``Config()`` is all defaults, for a machine without a home directory."""
+
+    host: str = setting("ROUTER_HOST", HOST, "0.0.0.0", LISTENING, "Address or host name to listen on.")  # noqa: S104
+    port: int = setting("ROUTER_PORT", PORT, "8080", LISTENING, "Port to listen on; 0 takes any free one.")
+    unix_socket: str | None = setting(
+        "UNIX_SOCKET", PATH, None, LISTENING, "Listen on this Unix socket instead of a host and port."
+    )
+    public_base_url: BaseUrl | None = setting(
+        "PUBLIC_BASE_URL", URL, None, LISTENING,
+        "Where clients reach the router; links in answers begin with it. Not set: what the request's Host says.",
+    )  # fmt: skip
+
+    token_secret: Secret | None = setting(
+        "TOKEN_SECRET", SECRET, None, ACCESS,
+        "Key that signs the tokens, at least 32 bytes. Not set: TOKEN_SECRET_FILE, else `token_secret` in DATA_DIR, "
+        "which is made at the first start.",
+    )  # fmt: skip
+    token_secret_file: str | None = setting(
+        "TOKEN_SECRET_FILE", PATH, None, ACCESS, "File that holds the key, such as a mounted container secret."
+    )
+    admin_key: Secret | None = setting(
+        "TOKEN_ADMIN_KEY", SECRET, None, ACCESS,
+        "Bearer key for the admin endpoints. Not set: they answer only to clients on this machine.",
+    )  # fmt: skip
+    data_dir: str = setting(
+        "DATA_DIR", PATH, "/var/lib/link-assistant-router/.link-assistant-router", ACCESS,
+        "Directory for what the router keeps.", under_home=".link-assistant-router",
+    )  # fmt: skip
+
+    upstream_provider: UpstreamProvider = setting(
+        "UPSTREAM_PROVIDER", PROVIDERS, "anthropic", UPSTREAM, "Who answers the requests."
+    )
+    upstream_base_url: BaseUrl = setting(
+        "UPSTREAM_BASE_URL", URL, "https://api.anthropic.com", UPSTREAM, "Base URL of the Anthropic API."
+    )
+    claude_code_home: str = setting(
+        "CLAUDE_CODE_HOME", PATH, "/root/.claude", UPSTREAM,
+        "Directory with the Claude Code login that requests are sent with.", under_home=".claude",
+    )  # fmt: skip
+    anthropic_api_key: Secret | None = setting(
+        "ANTHROPIC_API_KEY", API_KEY, None, UPSTREAM,
+        "API key to send requests with when no login is found. It has no flag: a command line is no place for it.",
+        command_line=False,
+    )  # fmt: skip
+    upstream_ca_file: str | None = setting(
+        "UPSTREAM_CA_FILE", PATH, None, UPSTREAM,
+        "PEM file of authorities to trust besides the system's (or those of SSL_CERT_FILE).",
+    )  # fmt: skip
+    extra_upstream_paths: tuple[str, ...] = setting(
+        "EXTRA_UPSTREAM_PATHS", listed(ROUTE), "", UPSTREAM,
+        "More paths of the Anthropic API to relay: `*` at the end stands for all below, `{id}` for one segment.",
+    )  # fmt: skip
+    disable_anthropic_api: bool = setting(
+        "DISABLE_ANTHROPIC_API", BOOLEAN, "false", UPSTREAM, "Hide the Anthropic endpoints."
+    )
+
+    max_proxy_request_bytes: int = setting(
+        "MAX_PROXY_REQUEST_BYTES", UP_TO_A_TERABYTE, "64 MiB", LIMITS, "Largest request body; more is answered 413."
+    )
+    replay_limit_bytes: int = setting(
+        "REPLAY_LIMIT_BYTES", size(0, 1 << 40), "4 MiB", LIMITS,
+        "How much of a request body is kept while it is sent, so that a failed request can be sent once more.",
+    )  # fmt: skip
+    max_head_bytes: int = setting(
+        "MAX_HEAD_BYTES", size(1 << 10, 1 << 30), "64 KiB", LIMITS,
+        "Largest head of a request or response: first line and header fields; more is answered 431.",
+    )  # fmt: skip
+    max_header_fields: int = setting(
+        "MAX_HEADER_FIELDS", whole(8, 100_000), "128", LIMITS, "Most header fields in a head; more is answered 431."
+    )
+    upstream_idle_connections: int = setting(
+        "UPSTREAM_IDLE_CONNECTIONS", whole(0, 100_000), "64", LIMITS,
+        "Most unused connections kept open to one upstream.",
+    )  # fmt: skip
+    client_half_close: ClientHalfClose = setting(
+        "CLIENT_HALF_CLOSE", HALF_CLOSE, "cancel", LIMITS,
+        "When a client ends its sending side before the answer: take it for gone, or answer all the same.",
+    )  # fmt: skip
+
+    head_timeout_secs: float = setting(
+        "HEAD_TIMEOUT_SECS", SECONDS, "30", TIMES, "For a whole request head to arrive, else 408."
+    )
+    body_timeout_secs: float = setting(
+        "BODY_TIMEOUT_SECS", SECONDS, "60", TIMES, "Longest silence within a request body, else 408."
+    )
+    client_keepalive_secs: float = setting(
+        "CLIENT_KEEPALIVE_SECS", SECONDS, "75", TIMES, "How long a client's unused connection is kept open."
+    )
+    upstream_connect_timeout_secs: float = setting(
+        "UPSTREAM_CONNECT_TIMEOUT_SECS", SECONDS, "10", TIMES, "For a connection to the upstream, TLS included."
+    )
+    upstream_read_timeout_secs: float = setting(
+        "UPSTREAM_READ_TIMEOUT_SECS", SECONDS, "300", TIMES,
+        "Longest silence of the upstream, before the answer and within it. A stream has no limit in all.",
+    )  # fmt: skip
+    upstream_idle_secs: float = setting(
+        "UPSTREAM_IDLE_SECS", SECONDS, "30", TIMES, "How long an unused connection to the upstream is kept open."
+    )
+    sse_keepalive_secs: float | None = setting(
+        "SSE_KEEPALIVE_SECS", SECONDS_OR_OFF, "15", TIMES,
+        "Silence in an event stream after which a comment is sent, so that nothing between takes it for dead; 0 = off.",
+    )  # fmt: skip
+    drain_grace_secs: float = setting(
+        "DRAIN_GRACE_SECS", SECONDS_FROM_ZERO, "300", TIMES,
+        "How long running answers may go on after SIGTERM or SIGINT. Give what started the router more time than that "
+        "before it kills.",
+    )  # fmt: skip
+
+    verbose: bool = setting("VERBOSE", BOOLEAN, "false", LOGGING, "Log at debug level at least.")
+    log_format: LogFormat = setting(
+        "LOG_FORMAT", LOG_FORMAT, "text", LOGGING, "Log lines for people (text) or programs (json)."
+    )
+    rust_log: str = setting(
+        "RUST_LOG", TEXT, "info", LOGGING,
+        "Least level that is logged: error, warn, info, debug, trace or off; in a list of directives the one for "
+        "`link_assistant_router` counts.",
+        command_line=False,
+    )  # fmt: skip
+
+    @classmethod
+    def parse(cls, values: Mapping[str, str], *, home: str | None) -> Self:
+        """Read texts by their environment names, such as ``{"ROUTER_PORT": "80"}``; other keys are left alone.
+
+        :param home: the home directory, which some defaults and ``~/`` lie under.
+        :raises SettingError: a text that its setting cannot take.
+        """
+        return cls(**{row.name: row.value_from(values, home) for row in SETTINGS})  # type: ignore[arg-type]  # by kind
+
+
+SETTINGS: Final[tuple[Setting, ...]] = table(Config)
+"""The table, in the order of the pages."""

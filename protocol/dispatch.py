@@ -1,0 +1,70 @@
+"""The front door: which request is let in, and which story it starts."""
+
+from collections.abc import Callable
+from typing import final
+
+from protocol.call import Call
+from protocol.config import Config
+from protocol.effects import Script
+from protocol.errors import LocalError, Refusal
+from protocol.identity.accounts import Account, Accounts
+from protocol.identity.credentials import from_api_key
+from protocol.identity.tokens import TokenVerifier, admin_allowed, present_token
+from protocol.request_body import RequestBody
+from protocol.routing import LEGACY_PREFIX, Action, Match, Router, Surface
+from protocol.scripts import messages, operations, tokens
+from protocol.values import Secret
+from protocol.wire.headers import first
+
+
+@final
+class FrontDoor:
+    """Routes a request, checks who asks, and picks the script. Runs on the head alone, before any body is read."""
+
+    def __init__(self, config: Config, *, entropy: Callable[[int], bytes]) -> None:
+        if config.token_secret is None:
+            raise LocalError("a token secret has to be settled before the gateway starts")
+        self._config = config
+        self._secret: Secret = config.token_secret
+        self._entropy = entropy
+        self._verifier = TokenVerifier(self._secret)
+        disabled = {Surface.ANTHROPIC} if config.disable_anthropic_api else set()
+        self._router = Router(extra_paths=config.extra_upstream_paths, disabled=disabled)
+        api_key = None if config.anthropic_api_key is None else from_api_key(config.anthropic_api_key.reveal())
+        self.accounts = Accounts([Account("primary", config.claude_code_home, api_key)])
+
+    def admit(self, call: Call, body: RequestBody, *, draining: bool) -> Script:
+        """The script for this request.
+
+        :raises Refusal: 401, 403, 404 or 405, in the caller's dialect.
+        """
+        head = call.head
+        match = self._router.match(head.method, head.target)
+        match match.action:
+            case Action.HEALTH:
+                return operations.health(draining)
+            case Action.HELLO:
+                return operations.hello()
+            case Action.ISSUE_TOKEN:
+                admin_allowed(head.headers, call.peer, self._config.admin_key)
+                return tokens.issue_token(call, self._secret, self._entropy)
+            case Action.RELAY | Action.RELAY_BATCH:
+                claims = self._verifier.verify(present_token(head.headers), call.wall)
+                call.token_id = claims.sub
+                return messages.relay(call, body, self.accounts.choose(), self._target(call, match))
+
+    def _target(self, call: Call, match: Match) -> messages.Target:
+        results_base = self._results_base(call, match) if match.action is Action.RELAY_BATCH else None
+        return messages.Target(self._config.upstream_base_url, match.upstream_target, results_base)
+
+    def _results_base(self, call: Call, match: Match) -> str:
+        """Where this client reaches the Anthropic paths: as configured, else as it did just now."""
+        base = self._config.public_base_url
+        if base is not None:
+            root = str(base)
+        else:
+            host = first(call.head.headers, b"host")
+            if host is None:
+                raise Refusal(400, "set a Host header, or PUBLIC_BASE_URL on the router")
+            root = f"http://{host.decode('latin-1')}"
+        return root + LEGACY_PREFIX if match.legacy_prefix else root

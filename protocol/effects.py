@@ -1,0 +1,159 @@
+"""What a script may ask for, what comes back, and one typed helper for each question.
+
+A script tells the story of one request as a generator: it yields an effect and is resumed with the outcome. It runs a
+few steps for each request and never sees the bytes of a streamed body.
+"""
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, TypeAlias
+
+from protocol.errors import LocalError, Refusal
+from protocol.relays import Relay
+from protocol.values import Origin, RequestHead, ResponseHead
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamRequest:
+    """One request to an upstream. ``body`` None means the client's own body, streamed as it arrives."""
+
+    origin: Origin
+    head: RequestHead
+    body: bytes | None = None
+
+
+class FailureKind(Enum):
+    """How far a fetch came before it failed."""
+
+    UNREACHABLE = "unreachable"
+    CONNECT_TIMEOUT = "connect timeout"
+    STALE = "stale connection"
+    LOST = "connection lost"
+    SILENT = "silent"
+    MALFORMED = "malformed response"
+    CRASHED = "internal error"
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Send a request and resume at the response head; ``fresh`` bars a connection that was used before."""
+
+    request: UpstreamRequest
+    fresh: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReadBody:
+    """Wait for the client's whole request body, at most ``limit`` bytes (413 beyond it)."""
+
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckCredentials:
+    """Have the account's credential files read again if they changed; resumes when the account is up to date."""
+
+    account: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Answer with the current fetch's response: this head, its body through ``relay``.
+
+    ``length`` is the body's length in bytes when the relay keeps the upstream's, else None.
+    """
+
+    head: ResponseHead
+    relay: Relay
+    length: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Answer with a body that is already whole."""
+
+    head: ResponseHead
+    body: bytes
+
+
+Effect: TypeAlias = Fetch | ReadBody | CheckCredentials | Reply | Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """The upstream's response head has arrived at monotonic second ``at``."""
+
+    head: ResponseHead
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A fetch came to nothing; not one byte of a response has arrived unless ``kind`` is MALFORMED."""
+
+    kind: FailureKind
+    detail: str
+    at: float
+
+
+FAILURES: Final[Mapping[FailureKind, tuple[int, str]]] = {
+    FailureKind.UNREACHABLE: (502, "the upstream cannot be reached"),
+    FailureKind.CONNECT_TIMEOUT: (504, "the upstream did not accept a connection in time"),
+    FailureKind.STALE: (502, "the upstream closed the connection without an answer"),
+    FailureKind.LOST: (502, "the upstream connection was lost before the answer was complete"),
+    FailureKind.SILENT: (504, "the upstream was silent for too long"),
+    FailureKind.MALFORMED: (502, "the upstream sent a malformed response"),
+    FailureKind.CRASHED: (500, "internal error in the router"),
+}
+
+
+def refusal_for(failure: Failed) -> Refusal:
+    """How a failed fetch is told to the client."""
+    status, message = FAILURES[failure.kind]
+    return Refusal(status, f"{message} ({failure.detail})" if failure.detail else message)
+
+
+@dataclass(frozen=True, slots=True)
+class BodyRead:
+    """The client's whole body."""
+
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialsChecked:
+    """The account's credential is as fresh as its files."""
+
+    at: float
+
+
+Outcome: TypeAlias = Fetched | Failed | BodyRead | CredentialsChecked | None
+Script: TypeAlias = Generator[Effect, Outcome, None]
+
+
+def fetch(request: UpstreamRequest, *, fresh: bool = False) -> Generator[Effect, Outcome, Fetched | Failed]:
+    """Ask an upstream; the response body stays on the connection until ``Reply`` or the next fetch."""
+    outcome = yield Fetch(request, fresh)
+    if isinstance(outcome, Fetched | Failed):
+        return outcome
+    raise LocalError(f"a fetch was answered with {outcome!r}")
+
+
+def read_body(limit: int) -> Generator[Effect, Outcome, bytes]:
+    """The client's request body, whole.
+
+    :raises Refusal: 413 beyond ``limit`` bytes.
+    """
+    outcome = yield ReadBody(limit)
+    if isinstance(outcome, BodyRead):
+        return outcome.body
+    raise LocalError(f"reading a body was answered with {outcome!r}")
+
+
+def check_credentials(account: str) -> Generator[Effect, Outcome, float]:
+    """Bring an account's credential up to date with its files; returns the monotonic second of the check."""
+    outcome = yield CheckCredentials(account)
+    if isinstance(outcome, CredentialsChecked):
+        return outcome.at
+    raise LocalError(f"a credential check was answered with {outcome!r}")

@@ -1,0 +1,377 @@
+"""One client request from its head to the last byte of the answer.
+
+The exchange drives the script that decides, and carries the bytes that the script never sees. Its lifecycle is a table
+(below); each exchange ends exactly once.
+"""
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Final, Protocol, final
+
+from protocol.call import Call, http_date
+from protocol.commands import LogLevel
+from protocol.effects import (
+    Answer,
+    BodyRead,
+    CheckCredentials,
+    CredentialsChecked,
+    Failed,
+    Fetch,
+    Fetched,
+    Outcome,
+    ReadBody,
+    Reply,
+    Script,
+    refusal_for,
+)
+from protocol.errors import LocalError, Refusal
+from protocol.ports import Channel, CredentialWaiter, Responder, UpstreamEvents
+from protocol.relays import Relay
+from protocol.request_body import RequestBody
+from protocol.timers import Timer, TimerOwner, Timers
+from protocol.values import Origin, ResponseHead
+
+EARLY_LIMIT: Final = 64 * 1024
+"""Response bytes that may wait for the script's decision before the upstream is held."""
+
+
+class Phase(Enum):
+    """Where an exchange stands; the last three are ends."""
+
+    ASKING = "nothing has been sent to the client"
+    RELAYING = "the response head has been sent"
+    DONE = "answered to the last byte"
+    CUT = "the answer was broken off, visibly"
+    LEFT = "the client went away"
+
+
+class Step(Enum):
+    """What moves an exchange along."""
+
+    REPLIED = "head sent"
+    FINISHED = "last byte sent"
+    BROKEN = "cannot go on"
+    CLIENT_LEFT = "client gone"
+
+
+LIFECYCLE: Final[Mapping[tuple[Phase, Step], Phase]] = {
+    (Phase.ASKING, Step.REPLIED): Phase.RELAYING,
+    (Phase.ASKING, Step.BROKEN): Phase.CUT,
+    (Phase.ASKING, Step.CLIENT_LEFT): Phase.LEFT,
+    (Phase.RELAYING, Step.FINISHED): Phase.DONE,
+    (Phase.RELAYING, Step.BROKEN): Phase.CUT,
+    (Phase.RELAYING, Step.CLIENT_LEFT): Phase.LEFT,
+}
+ENDS: Final = frozenset({Phase.DONE, Phase.CUT, Phase.LEFT})
+
+
+class House(Protocol):
+    """What the gateway does for the exchanges and connections that live in it."""
+
+    now: float
+    timers: Timers
+
+    def open_channel(self, origin: Origin, *, fresh: bool) -> Channel:
+        """An idle connection to ``origin``, or a new one that is being made."""
+
+    def check_credentials(self, account: str, waiter: CredentialWaiter) -> None:
+        """Bring the account up to date and tell ``waiter``, perhaps before this returns."""
+
+    def log(self, level: LogLevel, event: str, fields: Mapping[str, str | int | float | None]) -> None: ...
+
+    def exchange_ended(self, exchange: "Exchange") -> None: ...
+
+
+@final
+class Exchange(UpstreamEvents, CredentialWaiter, TimerOwner):
+    """Drives one script; see the module."""
+
+    __slots__ = (
+        "_body_limit",
+        "_channel",
+        "_comment_interval",
+        "_early",
+        "_early_end",
+        "_fixed_body",
+        "_house",
+        "_last_sent_at",
+        "_reading",
+        "_relay",
+        "_responder",
+        "_script",
+        "body",
+        "call",
+        "first_byte_at",
+        "phase",
+        "sent",
+        "status",
+        "upstream_head_at",
+    )
+
+    def __init__(
+        self,
+        call: Call,
+        script: Script,
+        body: RequestBody,
+        responder: Responder,
+        house: House,
+        comment_interval: float | None,
+    ) -> None:
+        self.call = call
+        self.body = body
+        self.phase = Phase.ASKING
+        self.sent = 0
+        self.status = 0
+        self.upstream_head_at: float | None = None
+        self.first_byte_at: float | None = None
+        self._script = script
+        self._responder = responder
+        self._house = house
+        self._comment_interval = comment_interval
+        self._channel: Channel | None = None
+        self._relay: Relay | None = None
+        self._fixed_body: bytes | None = None
+        self._reading: ReadBody | None = None
+        self._early: list[bytes] | None = None
+        self._early_end = False
+        self._last_sent_at = 0.0
+
+    @property
+    def ended(self) -> bool:
+        return self.phase in ENDS
+
+    def start(self) -> None:
+        """Run the script up to its first effect that takes time."""
+        self._advance(None)
+
+    # What the client does ------------------------------------------------------------------------------------------
+
+    def request_body(self, data: bytes) -> None:
+        """More of the request body; after the exchange has ended it is dropped."""
+        if self.ended:
+            return
+        try:
+            self.body.add(data)
+        except Refusal as refusal:
+            self.refuse(refusal)
+            return
+        if self.body.handed_on and self._channel is not None:
+            self._channel.send_body(data)
+        elif self._reading is not None and self.body.received > self._reading.limit:
+            self.refuse(Refusal(413, f"request body exceeds the limit of {self._reading.limit} bytes"))
+        elif self._reading is None and self.body.overfull:
+            self._responder.hold_body(True)
+
+    def request_end(self) -> None:
+        """The request body is whole."""
+        self.body.complete = True
+        if self.ended:
+            return
+        if self.body.handed_on and self._channel is not None:
+            self._channel.send_end()
+        elif self._reading is not None:
+            self._reading = None
+            self._advance(BodyRead(self.body.whole()))
+
+    def client_left(self) -> None:
+        """The client is gone: whatever runs on its behalf is cancelled at once."""
+        if not self.ended:
+            self._end(Step.CLIENT_LEFT)
+
+    def client_full(self, full: bool) -> None:
+        """The client takes bytes slower than they come, or has caught up again."""
+        if self._channel is not None:
+            self._channel.hold(full)
+
+    def refuse(self, refusal: Refusal) -> None:
+        """End with an error: a whole response while nothing was sent, otherwise a visible break."""
+        if self.ended:
+            return
+        if self.phase is Phase.ASKING:
+            self._drop_channel()
+            self._answer(*self.call.refuse(refusal))
+            return
+        frame = self._relay.abort(refusal) if self._relay is not None else None
+        self._responder.cut(frame)
+        self.call.annotations["error"] = refusal.message
+        self._end(Step.BROKEN)
+
+    # What the upstream does ----------------------------------------------------------------------------------------
+
+    def upstream_ready(self) -> None:
+        channel = self._channel
+        if channel is None:
+            raise LocalError("a channel that nobody opened is ready")
+        if self._fixed_body is not None:
+            channel.send_body(self._fixed_body)
+            channel.send_end()
+            return
+        waiting = self.body.hand_on()
+        self._responder.hold_body(False)
+        if waiting:
+            channel.send_body(waiting)
+        if self.body.complete:
+            channel.send_end()
+
+    def upstream_head(self, head: ResponseHead) -> None:
+        self.upstream_head_at = self._house.now
+        self._early = []
+        self._advance(Fetched(head, self._house.now))
+
+    def upstream_body(self, data: bytes) -> None:
+        relay = self._relay
+        if relay is None:
+            self._keep_early(data)
+            return
+        try:
+            out = relay.feed(data)
+        except Refusal as refusal:
+            self.refuse(refusal)
+            return
+        if out:
+            self.sent += len(out)
+            self._last_sent_at = self._house.now
+            self._responder.send_body(out)
+
+    def upstream_end(self) -> None:
+        self._channel = None
+        if self._relay is None:
+            self._early_end = True
+        else:
+            self._finish(self._relay.finish())
+
+    def upstream_failed(self, failure: Failed) -> None:
+        self._channel = None
+        if self._early is None:
+            self._advance(failure)
+        else:
+            self.refuse(refusal_for(failure))
+
+    def upstream_full(self, full: bool) -> None:
+        self._responder.hold_body(full)
+
+    def credentials_checked(self) -> None:
+        if not self.ended:
+            self._advance(CredentialsChecked(self._house.now))
+
+    def timer_fired(self, timer: Timer) -> None:
+        """A pause in the response: say something that means nothing, if the format allows it here."""
+        relay, interval = self._relay, self._comment_interval
+        if relay is None or interval is None or self.ended:
+            return
+        now = self._house.now
+        if now >= self._last_sent_at + interval:
+            comment = relay.comment()
+            if comment is not None:
+                self.sent += len(comment)
+                self._responder.send_body(comment)
+            self._last_sent_at = now
+        self._house.timers.set(self, Timer.COMMENT, self._last_sent_at + interval)
+
+    # The script ----------------------------------------------------------------------------------------------------
+
+    def _advance(self, outcome: Outcome) -> None:
+        try:
+            effect = self._script.send(outcome)
+        except StopIteration:
+            if not self.ended:
+                raise LocalError(f"the script for {self.call.head.path!r} ended without an answer") from None
+        except Refusal as refusal:
+            self.refuse(refusal)
+        else:
+            match effect:
+                case Fetch():
+                    self._fetch(effect)
+                case ReadBody():
+                    self._read_body(effect)
+                case CheckCredentials():
+                    self._house.check_credentials(effect.account, self)
+                case Reply():
+                    self._reply(effect)
+                case Answer():
+                    self._drop_channel()
+                    self._answer(effect.head, effect.body)
+
+    def _fetch(self, effect: Fetch) -> None:
+        self._drop_channel()
+        request = effect.request
+        self._early, self._early_end = None, False
+        self._fixed_body = request.body
+        length = self.body.length if request.body is None else len(request.body)
+        if request.body is None:
+            self.body.restart()
+            self._responder.want_body()
+        self._channel = self._house.open_channel(request.origin, fresh=effect.fresh)
+        self._channel.request(request.head, length, self)
+
+    def _read_body(self, effect: ReadBody) -> None:
+        if (self.body.length or 0) > effect.limit:
+            self.refuse(Refusal(413, f"request body exceeds the limit of {effect.limit} bytes"))
+        elif self.body.complete:
+            self._advance(BodyRead(self.body.whole()))
+        else:
+            self._reading = effect
+            self._responder.want_body()
+
+    def _reply(self, effect: Reply) -> None:
+        """Start relaying; what came while the script was thinking goes out with the head."""
+        self._script.close()
+        self._start_response(effect.head, effect.length)
+        self.body.forget()
+        self._relay = effect.relay
+        early, self._early = self._early or [], []
+        if self._channel is not None:
+            self._channel.hold(False)
+        for data in early:
+            self.upstream_body(data)
+        if self._early_end:
+            self.upstream_end()
+        elif self._comment_interval is not None and effect.relay.comment() is not None:
+            self._house.timers.set(self, Timer.COMMENT, self._house.now + self._comment_interval)
+
+    def _keep_early(self, data: bytes) -> None:
+        if self._early is None:
+            raise LocalError("a response body came before its head")
+        self._early.append(data)
+        if self._channel is not None and sum(map(len, self._early)) > EARLY_LIMIT:
+            self._channel.hold(True)
+
+    # The answer ----------------------------------------------------------------------------------------------------
+
+    def _answer(self, head: ResponseHead, body: bytes) -> None:
+        dated = ResponseHead(head.status, [*head.headers, (b"date", http_date(self.call.wall))], head.reason)
+        self._start_response(dated, len(body))
+        self._finish(body)
+
+    def _start_response(self, head: ResponseHead, length: int | None) -> None:
+        self._move(Step.REPLIED)
+        self.status = head.status
+        self.first_byte_at = self._last_sent_at = self._house.now
+        head.headers.append((b"x-router-request-id", self.call.request_id.encode("ascii")))
+        self._responder.send_head(head, length)
+
+    def _finish(self, last: bytes) -> None:
+        if last:
+            self.sent += len(last)
+            self._responder.send_body(last)
+        self._end(Step.FINISHED)
+        self._responder.send_end()
+
+    def _end(self, step: Step) -> None:
+        self._move(step)
+        self._script.close()
+        self._drop_channel()
+        self.body.forget()
+        self._house.timers.clear(self, Timer.COMMENT)
+        self._house.exchange_ended(self)
+
+    def _move(self, step: Step) -> None:
+        following = LIFECYCLE.get((self.phase, step))
+        if following is None:
+            raise LocalError(f"an exchange that is {self.phase.name} cannot take {step.name}")
+        self.phase = following
+
+    def _drop_channel(self) -> None:
+        if self._channel is not None:
+            self._channel.cancel()
+            self._channel = None

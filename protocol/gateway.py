@@ -1,0 +1,324 @@
+"""The core as a whole: facts in, commands out; no I/O, no clock, no entropy of its own. One for each event loop.
+
+Every input method takes ``now`` in monotonic seconds and returns the commands it caused, in order. Between inputs the
+gateway only waits: ``deadline`` says until when.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Final, final
+
+from protocol.call import Call
+from protocol.commands import (
+    Command,
+    Connect,
+    Drained,
+    JobResult,
+    LoadFiles,
+    Log,
+    LogLevel,
+    Loss,
+    StopListening,
+)
+from protocol.config import Config
+from protocol.dispatch import FrontDoor
+from protocol.errors import Refusal
+from protocol.exchange import Exchange, Phase
+from protocol.links.client import ClientLink
+from protocol.links.link import Link
+from protocol.links.upstream import UpstreamLink
+from protocol.ports import CredentialWaiter, Responder
+from protocol.request_body import RequestBody
+from protocol.scripts.operations import refuse
+from protocol.timers import Timer, TimerOwner, Timers
+from protocol.values import ConnId, JobId, Origin, Peer, RequestHead
+from protocol.wire.pool import IdlePool
+
+SHUTTING_DOWN: Final = Refusal(503, "the router is shutting down")
+UNREADABLE: Final = RequestHead(b"-", b"-", [])
+
+
+@final
+class Gateway(TimerOwner):
+    """Owns every connection, exchange and timer; see the module.
+
+    :param config: with the token secret settled.
+    :param entropy: returns that many random bytes.
+    :param epoch: seconds since the epoch at monotonic second 0; ``clock_synced`` corrects it.
+    """
+
+    def __init__(self, config: Config, *, entropy: Callable[[int], bytes], epoch: float) -> None:
+        self.now = 0.0
+        self.timers = Timers()
+        self.commands: list[Command] = []
+        self.dirty: list[Link] = []
+        self._config = config
+        self._door = FrontDoor(config, entropy=entropy)
+        self._epoch = epoch
+        self._links: dict[ConnId, Link] = {}
+        self._clients = 0
+        self._idle: IdlePool[UpstreamLink] = IdlePool(config.upstream_idle_connections)
+        self._last_conn = 0
+        self._last_job = 0
+        self._jobs: dict[JobId, str] = {}
+        self._waiting: dict[str, list[CredentialWaiter]] = {}
+        self._exchanges: set[Exchange] = set()
+        self._request_prefix = f"req_{entropy(6).hex()}"
+        self._last_request = 0
+        self._draining = False
+        self._drained = False
+
+    # Facts ---------------------------------------------------------------------------------------------------------
+
+    def started(self, now: float) -> list[Command]:
+        """The shell is up: look at the credentials once, so that the log tells how things stand."""
+        self.now = now
+        for account in self._door.accounts:
+            self._load(account.name)
+        return self._collect()
+
+    def accepted(self, peer: Peer, now: float) -> tuple[ConnId, list[Command]]:
+        """A client has connected; the id names this connection from now on."""
+        self.now = now
+        conn = self._new_conn()
+        self._links[conn] = ClientLink(conn, peer, self._config, self)
+        self._clients += 1
+        return conn, self._collect()
+
+    def connected(self, conn: ConnId, now: float) -> list[Command]:
+        """A ``Connect`` succeeded."""
+        self.now = now
+        link = self._links.get(conn)
+        if isinstance(link, UpstreamLink):
+            self._guard(link, link.connected)
+        return self._collect()
+
+    def received(self, conn: ConnId, data: bytes, now: float) -> list[Command]:
+        """Bytes arrived on a connection."""
+        self.now = now
+        link = self._links.get(conn)
+        if link is not None:
+            try:
+                link.received(data)
+            except Exception as error:
+                self._bug(link, error)
+        return self._collect()
+
+    def received_eof(self, conn: ConnId, now: float) -> list[Command]:
+        """The peer ended its sending side."""
+        self.now = now
+        link = self._links.get(conn)
+        if link is not None:
+            self._guard(link, link.received_eof)
+        return self._collect()
+
+    def flushed(self, conn: ConnId, pending: int, now: float) -> list[Command]:
+        """The unsent bytes of a connection crossed HIGH_WATER upwards or LOW_WATER downwards."""
+        self.now = now
+        link = self._links.get(conn)
+        if link is not None:
+            self._guard(link, partial(link.flushed, pending))
+        return self._collect()
+
+    def lost(self, conn: ConnId, reason: Loss, now: float, detail: str = "") -> list[Command]:
+        """A connection broke, or a ``Connect`` failed; ``detail`` is for people."""
+        self.now = now
+        link = self._links.get(conn)
+        if link is not None:
+            self._guard(link, partial(link.lost, reason, detail))
+        return self._collect()
+
+    def completed(self, job: JobId, result: JobResult, now: float) -> list[Command]:
+        """A ``LoadFiles`` was carried out."""
+        self.now = now
+        account = self._door.accounts[self._jobs.pop(job)]
+        for note in account.checked(result, self._wall, now):
+            self.log(LogLevel.INFO if account.credential is not None else LogLevel.WARN, note, {})
+        for waiter in self._waiting.pop(account.name, []):
+            waiter.credentials_checked()
+        return self._collect()
+
+    def timed_out(self, now: float) -> list[Command]:
+        """The deadline has passed (or not: early calls are harmless)."""
+        self.now = now
+        while (due := self.timers.take_due(now)) is not None:
+            owner, timer = due
+            self._guard(owner, partial(owner.timer_fired, timer))
+        return self._collect()
+
+    def clock_synced(self, epoch: float) -> None:
+        """The wall clock reads ``epoch`` seconds more than the monotonic one."""
+        self._epoch = epoch
+
+    def drain(self, grace: float, now: float) -> list[Command]:
+        """Shut down: no new connections, running answers may take ``grace`` seconds; 0 ends them at once."""
+        self.now = now
+        if not self._draining:
+            self._draining = True
+            self.commands.append(StopListening())
+            self.log(LogLevel.INFO, "Shutting down", {"running": len(self._exchanges), "grace_seconds": grace})
+            for link in self._idle.clear():
+                link.close()
+        self.timers.set(self, Timer.DRAIN, now + grace)
+        if grace <= 0:
+            self._end_everything()
+        return self._collect()
+
+    def deadline(self) -> float | None:
+        """When ``timed_out`` is due next, in monotonic seconds; None while nothing is waited for."""
+        return self.timers.deadline()
+
+    # What links and exchanges need ---------------------------------------------------------------------------------
+
+    @property
+    def draining(self) -> bool:
+        return self._draining
+
+    def begin(self, head: RequestHead, length: int | None, peer: Peer, responder: Responder) -> Exchange:
+        """Set up one request; a refusal becomes an exchange too, so that every request is answered and logged alike."""
+        call = self._call(head, peer)
+        body = RequestBody(length, self._config.max_proxy_request_bytes, self._config.replay_limit_bytes)
+        try:
+            script = self._door.admit(call, body, draining=self._draining)
+            body.admit()
+        except Refusal as refusal:
+            script = refuse(refusal)
+        return self._exchange(Exchange(call, script, body, responder, self, self._config.sse_keepalive_secs))
+
+    def begin_unreadable(self, refusal: Refusal, peer: Peer, responder: Responder) -> Exchange:
+        call = self._call(UNREADABLE, peer)
+        return self._exchange(Exchange(call, refuse(refusal), RequestBody(0, 0, 0), responder, self, None))
+
+    def exchange_ended(self, exchange: Exchange) -> None:
+        self._exchanges.discard(exchange)
+        call = exchange.call
+        fields: dict[str, str | int | float | None] = {
+            "method": call.head.method.decode("latin-1"),
+            "path": call.head.path.decode("latin-1"),
+            "status": exchange.status,
+            "token": call.token_id,
+            "account": call.account,
+            "upstream_ms": _milliseconds(call.at, exchange.upstream_head_at),
+            "first_byte_ms": _milliseconds(call.at, exchange.first_byte_at),
+            "total_ms": _milliseconds(call.at, self.now),
+            "bytes_in": exchange.body.received,
+            "bytes_out": exchange.sent,
+            "ended": exchange.phase.name.lower(),
+            "peer": call.peer.address,
+            "request": call.request_id,
+            **call.annotations,
+        }
+        self.log(LogLevel.INFO if exchange.phase is not Phase.CUT else LogLevel.WARN, "request", fields)
+
+    def open_channel(self, origin: Origin, *, fresh: bool) -> UpstreamLink:
+        link = None if fresh else self._idle.claim(origin)
+        if link is None:
+            conn = self._new_conn()
+            link = UpstreamLink(conn, origin, self._config, self)
+            self._links[conn] = link
+            self.commands.append(Connect(conn, origin))
+        return link
+
+    def release_upstream(self, link: UpstreamLink) -> None:
+        surplus = self._idle.release(link.origin, link)
+        if surplus is not None:
+            surplus.close()
+
+    def check_credentials(self, account: str, waiter: CredentialWaiter) -> None:
+        self._waiting.setdefault(account, []).append(waiter)
+        self._load(account)
+
+    def log(self, level: LogLevel, event: str, fields: Mapping[str, str | int | float | None]) -> None:
+        self.commands.append(Log(level, event, fields))
+
+    def link_closed(self, link: Link) -> None:
+        del self._links[link.conn]
+        self.timers.forget(link)
+        if isinstance(link, UpstreamLink):
+            self._idle.discard(link.origin, link)
+        else:
+            self._clients -= 1
+
+    def timer_fired(self, timer: Timer) -> None:
+        self._end_everything()
+
+    # Bookkeeping ---------------------------------------------------------------------------------------------------
+
+    @property
+    def _wall(self) -> float:
+        return self._epoch + self.now
+
+    def _new_conn(self) -> ConnId:
+        self._last_conn += 1
+        return ConnId(self._last_conn)
+
+    def _call(self, head: RequestHead, peer: Peer) -> Call:
+        self._last_request += 1
+        return Call(head, peer, f"{self._request_prefix}{self._last_request:08x}", self.now, self._wall)
+
+    def _exchange(self, exchange: Exchange) -> Exchange:
+        self._exchanges.add(exchange)
+        return exchange
+
+    def _load(self, account: str) -> None:
+        """Have the account's files read, once for everybody who asks meanwhile."""
+        if account in self._jobs.values():
+            return
+        self._last_job += 1
+        job = JobId(self._last_job)
+        self._jobs[job] = account
+        found = self._door.accounts[account]
+        self.commands.append(LoadFiles(job, found.paths, found.fingerprint))
+
+    def _end_everything(self) -> None:
+        for link in self._client_links():
+            self._guard(link, partial(link.shut, SHUTTING_DOWN))
+        self._exchanges.clear()
+
+    def _guard(self, owner: object, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except Exception as error:
+            self._bug(owner, error)
+
+    def _bug(self, owner: object, error: Exception) -> None:
+        """Our own fault: say where, give up that connection, keep serving the others."""
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        where = "" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+        self.log(LogLevel.ERROR, "internal error", {"type": type(error).__name__, "where": where})
+        if isinstance(owner, Link):
+            try:
+                owner.crashed()
+            except Exception:
+                owner.close()
+
+    def _collect(self) -> list[Command]:
+        if self._draining:
+            self._finish_drain()
+        commands, self.commands = self.commands, []
+        if self.dirty:
+            dirty, self.dirty = self.dirty, []
+            for link in dirty:
+                if link.has_output:
+                    commands.append(link.take_output())
+        return commands
+
+    def _finish_drain(self) -> None:
+        """Idle clients may stay while answers run, to ask for health; with the last answer they go."""
+        if self._exchanges or self._drained:
+            return
+        for link in self._client_links():
+            if link.idle:
+                link.close()
+        if self._clients == 0:
+            self._drained = True
+            self.commands.append(Drained())
+
+    def _client_links(self) -> list[ClientLink]:
+        return [link for link in self._links.values() if isinstance(link, ClientLink)]
+
+
+def _milliseconds(since: float, until: float | None) -> float | None:
+    return None if until is None else round((until - since) * 1000, 3)

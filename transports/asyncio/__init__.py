@@ -1,0 +1,69 @@
+"""The gateway on asyncio (on uvloop where that is installed), as transport protocols."""
+
+import asyncio
+import signal
+import threading
+from collections.abc import Callable
+from types import ModuleType
+
+from protocol.config import Config
+from transports import listen
+from transports.asyncio.shell import AsyncioShell
+from transports.server import OnListening, Running, new_gateway, report_listening
+from transports.shell import Report
+from transports.tls import client_context
+
+try:
+    import uvloop as _uvloop
+except ImportError:
+    uvloop: ModuleType | None = None
+else:
+    uvloop = _uvloop
+
+__all__ = ["run", "serve"]
+
+
+def run(config: Config, report: Report, *, on_listening: OnListening | None = None) -> int:
+    """Serve until told to stop by SIGTERM or SIGINT (or ``Running.drain``); returns the process's exit code.
+
+    :raises OSError: the address cannot be listened on, or the CA file cannot be read.
+    """
+    factory: Callable[[], asyncio.AbstractEventLoop] | None = None if uvloop is None else uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(serve(config, report, on_listening=on_listening))
+    return 0
+
+
+async def serve(config: Config, report: Report, *, on_listening: OnListening | None = None) -> None:
+    """The same inside a running event loop; cancel it to stop at once. Signals are heard in the main thread only."""
+    context = client_context(config.upstream_ca_file) if config.upstream_base_url.origin.tls else None
+    listeners = listen.open_listeners(config)
+    loop = asyncio.get_running_loop()
+    shell = AsyncioShell(new_gateway(config), loop, listeners, context, report)
+    try:
+        if threading.current_thread() is threading.main_thread():
+            _obey_signals(loop, shell, config.drain_grace_secs)
+        await shell.listen()
+        shell.start()
+        addresses = report_listening(listeners, report)
+        if on_listening is not None:
+            on_listening(Running(addresses, lambda grace: _drain_soon(loop, shell, grace)))
+        await shell.finished.wait()
+    finally:
+        shell.close()
+        listen.close_all(listeners)
+
+
+def _obey_signals(loop: asyncio.AbstractEventLoop, shell: AsyncioShell, grace: float) -> None:
+    """The first signal lets running answers finish within ``grace`` seconds, the second ends them."""
+    remaining = [0.0, grace]
+
+    def obey() -> None:
+        shell.drain(remaining.pop() if len(remaining) > 1 else 0.0)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, obey)
+
+
+def _drain_soon(loop: asyncio.AbstractEventLoop, shell: AsyncioShell, grace: float) -> None:
+    loop.call_soon_threadsafe(shell.drain, grace)

@@ -1,0 +1,189 @@
+"""Streams and verbs on asyncio: each connection is a ``Protocol`` whose callbacks call straight into the core."""
+
+import asyncio
+import socket
+import ssl
+import struct
+from collections.abc import Sequence
+from typing import cast, final
+
+from protocol.commands import LoadFiles, Loss
+from protocol.gateway import Gateway
+from protocol.links.link import HIGH_WATER, LOW_WATER
+from protocol.values import ConnId, Origin
+from transports import disk, listen
+from transports.server import epoch, monotonic
+from transports.shell import CLOSE_SECONDS, Report, Shell, Stream, why_not
+from transports.tls import TlsPump
+
+
+@final
+class AsyncioStream(Stream, asyncio.Protocol):
+    """One transport."""
+
+    def __init__(self, shell: "AsyncioShell", tls: TlsPump | None, *, accepted: bool) -> None:
+        super().__init__(shell, tls)
+        self._owner = shell
+        self._accepted = accepted
+        self._transport: asyncio.Transport | None = None
+        self._eof_wanted = False
+
+    # The loop's callbacks ------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        opened = self._transport = cast("asyncio.Transport", transport)
+        opened.set_write_buffer_limits(high=HIGH_WATER, low=LOW_WATER)
+        connection: socket.socket = opened.get_extra_info("socket")
+        try:
+            listen.tune(connection)
+            peer = listen.peer_of(connection)
+        except OSError:
+            opened.abort()
+            return
+        if self._accepted:
+            self._owner.accepted(self, peer)
+        else:
+            self._owner.upstream(self.conn, self)
+            self.opened()
+
+    def data_received(self, data: bytes) -> None:
+        self.arrived(data)
+
+    def eof_received(self) -> bool:
+        self.arrived_eof()
+        return not self._closing
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.broke(Loss.RESET, "" if exc is None else getattr(exc, "strerror", None) or type(exc).__name__)
+
+    def pause_writing(self) -> None:
+        self.backlog(HIGH_WATER + 1)
+
+    def resume_writing(self) -> None:
+        self.backlog(LOW_WATER)
+        self._shell.tell_now()
+
+    # Orders --------------------------------------------------------------------------------------------------------
+
+    def send(self, data: bytes) -> None:
+        transport = self._transport
+        if transport is not None and data and not transport.is_closing():
+            transport.write(data)
+
+    def send_eof(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write_eof()
+
+    def finish(self, *, reset: bool) -> None:
+        transport = self._transport
+        if transport is None:
+            return
+        if reset:
+            connection: socket.socket = transport.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            transport.abort()
+            return
+        transport.close()
+        if transport.get_write_buffer_size():
+            self._owner.loop.call_later(CLOSE_SECONDS, transport.abort)
+
+    def pause(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+
+@final
+class AsyncioShell(Shell):
+    """The verbs."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        loop: asyncio.AbstractEventLoop,
+        listeners: Sequence[socket.socket],
+        context: ssl.SSLContext | None,
+        report: Report,
+    ) -> None:
+        super().__init__(gateway, clock=monotonic, report=report)
+        self.loop = loop
+        self.finished = asyncio.Event()
+        self._listeners = listeners
+        self._context = context
+        self._servers: list[asyncio.Server] = []
+        self._connecting: dict[ConnId, asyncio.Task[None]] = {}
+        self._loading: set[asyncio.Task[None]] = set()
+        self._alarm: asyncio.TimerHandle | None = None
+
+    async def listen(self) -> None:
+        """Take connections as they come."""
+        for listener in self._listeners:
+            if listener.family == socket.AF_UNIX:
+                server = await self.loop.create_unix_server(self._client, sock=listener)
+            else:
+                server = await self.loop.create_server(self._client, sock=listener)
+            self._servers.append(server)
+
+    def connect(self, conn: ConnId, origin: Origin) -> None:
+        self._connecting[conn] = self.loop.create_task(self._connect(conn, origin))
+
+    def abandon_connect(self, conn: ConnId) -> None:
+        task = self._connecting.pop(conn, None)
+        if task is not None:
+            task.cancel()
+
+    def load(self, command: LoadFiles) -> None:
+        task = self.loop.create_task(self._load(command))
+        self._loading.add(task)
+        task.add_done_callback(self._loading.discard)
+
+    def rearm(self, deadline: float | None) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        if deadline is None:
+            self._alarm = None
+        else:
+            self._alarm = self.loop.call_later(max(0.0, deadline - monotonic()), self._ring)
+
+    def stop_listening(self) -> None:
+        for server in self._servers:
+            server.close()
+        listen.close_all(self._listeners)
+
+    def drained(self) -> None:
+        self.finished.set()
+
+    def close(self) -> None:
+        """Leave nothing running behind."""
+        self.stop_listening()
+        self.rearm(None)
+        for task in (*self._connecting.values(), *self._loading):
+            task.cancel()
+        for stream in list(self.streams.values()):
+            stream.finish(reset=False)
+
+    def _client(self) -> AsyncioStream:
+        return AsyncioStream(self, None, accepted=True)
+
+    def _ring(self) -> None:
+        self._alarm = None
+        self.gateway.clock_synced(epoch())
+        self.tick()
+
+    async def _connect(self, conn: ConnId, origin: Origin) -> None:
+        tls = TlsPump(self._context, origin.host) if origin.tls and self._context is not None else None
+        stream = AsyncioStream(self, tls, accepted=False)
+        stream.conn = conn
+        try:
+            await self.loop.create_connection(lambda: stream, origin.host, origin.port)
+        except OSError as error:
+            self.not_connected(conn, *why_not(error))
+        finally:
+            self._connecting.pop(conn, None)
+
+    async def _load(self, command: LoadFiles) -> None:
+        result = await self.loop.run_in_executor(None, disk.load, command.paths, command.fingerprint)
+        self.apply(self.gateway.completed(command.job, result, self.clock()))

@@ -1,0 +1,91 @@
+"""TLS towards upstreams as a pump: ciphertext in, plaintext out, and back. It does no I/O, so both loops share it."""
+
+import ssl
+from contextlib import suppress
+from typing import final
+
+
+def client_context(ca_file: str | None) -> ssl.SSLContext:
+    """Verified TLS: the system's authorities (or those of ``SSL_CERT_FILE``), and those in ``ca_file`` besides.
+
+    :raises OSError: ``ca_file`` cannot be read, or holds no certificate.
+    """
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    if ca_file is not None:
+        context.load_verify_locations(cafile=ca_file)
+    return context
+
+
+@final
+class TlsPump:
+    """The client's side of one TLS connection (RFC 8446)."""
+
+    __slots__ = ("_incoming", "_object", "_outgoing", "ended", "ready")
+
+    class Failure(Exception):
+        """The handshake or a record was not acceptable; the text says why."""
+
+    def __init__(self, context: ssl.SSLContext, server_hostname: str) -> None:
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_hostname)
+        self.ready = False
+        """The handshake is complete."""
+        self.ended = False
+        """The peer said in TLS that it will send no more."""
+
+    def start(self) -> bytes:
+        """The first bytes of the handshake."""
+        self._shake_hands()
+        return self.take_output()
+
+    def decrypt(self, data: bytes) -> bytes:
+        """Take ciphertext from the peer; returns the plaintext in it. ``take_output`` may have an answer afterwards.
+
+        :raises Failure: the peer's certificate or its bytes are not acceptable.
+        """
+        self._incoming.write(data)
+        try:
+            if not self.ready:
+                self._shake_hands()
+            return self._read() if self.ready else b""
+        except ssl.SSLCertVerificationError as error:
+            raise self.Failure(f"certificate not accepted: {error.verify_message}") from None
+        except ssl.SSLError as error:
+            raise self.Failure(error.reason or "TLS error") from None
+
+    def encrypt(self, data: bytes) -> bytes:
+        """Ciphertext for these bytes; the handshake has to be complete."""
+        self._object.write(data)
+        return self.take_output()
+
+    def close(self) -> bytes:
+        """The close alert, where the connection came that far."""
+        if self.ready:
+            with suppress(ssl.SSLError):  # the peer's own alert is not there yet, and nobody waits for it
+                self._object.unwrap()
+        return self.take_output()
+
+    def take_output(self) -> bytes:
+        """Bytes that have to go to the peer now."""
+        return self._outgoing.read()
+
+    def _shake_hands(self) -> None:
+        try:
+            self._object.do_handshake()
+        except ssl.SSLWantReadError:
+            return
+        self.ready = True
+
+    def _read(self) -> bytes:
+        pieces: list[bytes] = []
+        try:
+            while piece := self._object.read(256 * 1024):
+                pieces.append(piece)
+            self.ended = True
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLZeroReturnError:
+            self.ended = True
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)

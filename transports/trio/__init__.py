@@ -1,0 +1,61 @@
+"""The gateway on trio, over plain non-blocking sockets."""
+
+import signal
+import threading
+from collections.abc import AsyncIterator
+from functools import partial
+
+import trio
+
+from protocol.config import Config
+from transports import listen
+from transports.server import OnListening, Running, new_gateway, report_listening
+from transports.shell import Report
+from transports.tls import client_context
+from transports.trio.shell import TrioShell
+
+__all__ = ["run", "serve"]
+
+
+def run(config: Config, report: Report, *, on_listening: OnListening | None = None) -> int:
+    """Serve until told to stop by SIGTERM or SIGINT (or ``Running.drain``); returns the process's exit code.
+
+    :raises OSError: the address cannot be listened on, or the CA file cannot be read.
+    """
+    trio.run(partial(serve, config, report, on_listening=on_listening))
+    return 0
+
+
+async def serve(config: Config, report: Report, *, on_listening: OnListening | None = None) -> None:
+    """The same inside a running trio program; cancel it to stop at once. Signals are heard in the main thread only."""
+    context = client_context(config.upstream_ca_file) if config.upstream_base_url.origin.tls else None
+    listeners = listen.open_listeners(config)
+    try:
+        async with trio.open_nursery() as nursery:
+            shell = TrioShell(new_gateway(config), nursery, listeners, context, report)
+            nursery.start_soon(shell.keep_time)
+            for listener in listeners:
+                nursery.start_soon(shell.accept_from, listener)
+            if threading.current_thread() is threading.main_thread():
+                await nursery.start(_obey_signals, shell, config.drain_grace_secs)
+            shell.start()
+            addresses = report_listening(listeners, report)
+            if on_listening is not None:
+                token = trio.lowlevel.current_trio_token()
+                on_listening(Running(addresses, lambda grace: token.run_sync_soon(shell.drain, grace)))
+            await shell.finished.wait()
+            nursery.cancel_scope.cancel()
+    finally:
+        listen.close_all(listeners)
+
+
+async def _obey_signals(
+    shell: TrioShell, grace: float, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """The first signal lets running answers finish within ``grace`` seconds, the second ends them."""
+    signals: AsyncIterator[int]
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        task_status.started()
+        async for _ in signals:
+            shell.drain(grace)
+            grace = 0.0
