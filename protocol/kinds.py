@@ -100,7 +100,7 @@ DECIMAL: Final = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,18})?")
 SIZE: Final = re.compile(r"([0-9]{1,18}) ?(kib|mib|gib|)")
 UNITS: Final = {"": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
 
-HOST_NAME: Final = re.compile(r"[^\s\[\]/@]+")
+HOST_NAME: Final = re.compile(r"[^\s\[\]/@\x00-\x1f\x7f]+")
 VISIBLE: Final = re.compile(r"[!-~]+")
 
 # Longer than any wait that is meant, and short enough for every event loop's timers.

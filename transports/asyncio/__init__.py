@@ -4,6 +4,8 @@ import asyncio
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from types import ModuleType
 
 from protocol.config import Config
@@ -47,7 +49,7 @@ async def serve(config: Config, report: Report, *, on_listening: OnListening | N
         shell.start()
         addresses = report_listening(listeners, report)
         if on_listening is not None:
-            on_listening(Running(addresses, lambda grace: _drain_soon(loop, shell, grace)))
+            on_listening(Running(addresses, partial(_drain_soon, loop, shell)))
         await shell.finished.wait()
     finally:
         shell.close()
@@ -66,4 +68,5 @@ def _obey_signals(loop: asyncio.AbstractEventLoop, shell: AsyncioShell, grace: f
 
 
 def _drain_soon(loop: asyncio.AbstractEventLoop, shell: AsyncioShell, grace: float) -> None:
-    loop.call_soon_threadsafe(shell.drain, grace)
+    with suppress(RuntimeError):  # the loop is closed: there is nothing left to drain
+        loop.call_soon_threadsafe(shell.drain, grace)

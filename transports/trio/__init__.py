@@ -3,6 +3,7 @@
 import signal
 import threading
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from functools import partial
 
 import trio
@@ -42,11 +43,16 @@ async def serve(config: Config, report: Report, *, on_listening: OnListening | N
             addresses = report_listening(listeners, report)
             if on_listening is not None:
                 token = trio.lowlevel.current_trio_token()
-                on_listening(Running(addresses, lambda grace: token.run_sync_soon(shell.drain, grace)))
+                on_listening(Running(addresses, partial(_drain_soon, token, shell)))
             await shell.finished.wait()
             nursery.cancel_scope.cancel()
     finally:
         listen.close_all(listeners)
+
+
+def _drain_soon(token: trio.lowlevel.TrioToken, shell: TrioShell, grace: float) -> None:
+    with suppress(trio.RunFinishedError):
+        token.run_sync_soon(shell.drain, grace)
 
 
 async def _obey_signals(

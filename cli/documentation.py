@@ -1,0 +1,142 @@
+"""Writes the pages about settings and commands from what the program itself knows: ``python -m cli.documentation``."""
+
+from collections.abc import Iterable, Iterator
+from inspect import cleandoc
+from itertools import groupby
+from pathlib import Path
+from typing import Final
+
+import click
+
+from cli.output import PROGRAM
+from cli.root import root
+from protocol.config import SETTINGS
+from protocol.settings import Setting
+
+GENERATED: Final = "<!-- Written by `python -m cli.documentation`; edit the settings table or the commands instead. -->"
+
+SOURCES: Final = """\
+Every setting has a name in the environment, and most have a flag. A value is taken from the first of these that has it:
+
+1. the command line, before or after the command,
+2. the environment,
+3. `.lenv` in the current directory,
+4. `.env` in the current directory,
+5. the default.
+
+An empty value counts as an answer, "not set": it hides what later sources say, and the default applies. A value that a
+setting cannot take ends the program with exit code 2 and a message that names the setting, where the value came from,
+and what is allowed.
+
+`.lenv` has one `KEY: value` on a line, with a colon and a blank:
+
+```
+# settings of the router
+TOKEN_SECRET: a long random text
+ROUTER_PORT: 8080
+UPSTREAM_READ_TIMEOUT_SECS: 120
+```
+
+- All that follows the first colon and blank is the value, `#` and further colons included. A pair of quotes around it
+  is taken off. Blanks at its ends belong to a secret or a path, with a warning; elsewhere they do not count.
+- Empty lines and lines that begin with `#` say nothing. When a key stands there twice, the last one counts.
+- Other programs may keep their keys in the same file. The log warns about a line without a colon and blank, a key that
+  is almost one of ours, and a setting of the Rust program whose feature is not there yet.
+
+`.env` has the usual `KEY=value` lines, with `export`, quotes and comments; variables in values are not replaced.
+
+Words and units are read in any case. Paths may begin with `~/`. A secret on a command line can be seen by every user of
+the machine: prefer the environment or a file.
+"""
+
+TOKEN_SECRET: Final = """\
+## The token secret
+
+Whoever knows the secret can make tokens, and a token is valid only under the secret it was signed with. It is taken
+from `TOKEN_SECRET`, else from the file that `TOKEN_SECRET_FILE` names, else from `token_secret` in `DATA_DIR`. When
+there is none of these, the first start makes one of 256 bits, keeps it in that last file, readable by its owner alone,
+and says so in the log. Line ends at the end of a file do not count. A secret of less than 32 bytes works, with a
+warning.
+
+Routers that are to accept each other's tokens need the same secret.
+"""
+
+STOPPING: Final = """\
+## Stopping
+
+On SIGTERM or SIGINT the router accepts nothing new and lets running answers finish for `DRAIN_GRACE_SECS`; then it ends
+each stream with an error event, so that no client takes it for complete. A second signal ends them at once. Whatever
+started the router must wait longer than that before it kills the process, and most wait only 10 to 90 seconds unless
+told otherwise: `docker stop --time`, `stop_grace_period` in a Compose file, `terminationGracePeriodSeconds` in
+Kubernetes, `TimeoutStopSec` in a systemd unit.
+"""
+
+COMMANDS: Final = """\
+Every command also takes the flags of [the settings](configuration.md), before or after its name. stdout has the result
+and nothing else; the log goes to stderr. Exit codes: 0 = done, 1 = failed while running, 2 = wrong usage or
+configuration.
+"""
+
+
+def configuration_page() -> str:
+    """Every setting, by group."""
+    parts = [GENERATED, "# Configuration", SOURCES]
+    for group, rows in groupby(SETTINGS, key=lambda row: row.group):
+        parts += [f"## {group}", table(("Setting", "Default", "Takes", "What it does"), map(setting_cells, rows))]
+    return page([*parts, TOKEN_SECRET, STOPPING])
+
+
+def commands_page() -> str:
+    """Every command with its own options."""
+    context = click.Context(root, info_name=PROGRAM)
+    return page([GENERATED, "# Commands", COMMANDS, *command_parts(root, context)])
+
+
+def setting_cells(row: Setting) -> tuple[str, ...]:
+    names = f"`{row.env}`" if row.flag is None else f"`{row.flag}`<br>`{row.env}`"
+    default = f"`{row.shown_default}`" if row.shown_default else "not set"
+    homeless = f"; without a home directory `{row.default}`" if row.under_home else ""
+    return names, default + homeless, row.kind.allowed, row.about
+
+
+def command_parts(command: click.Command, context: click.Context) -> Iterator[str]:
+    """A section for the command and, after it, one for each of its subcommands."""
+    yield f"## {context.command_path}"
+    yield f"`{' '.join([context.command_path, *command.collect_usage_pieces(context)])}`"
+    yield cleandoc(command.help or "")
+    own = [option for option in command.params if isinstance(option, click.Option)]
+    if own:
+        yield table(("Option", "Default", "What it does"), map(option_cells, own))
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            inner = command.commands[name]
+            yield from command_parts(inner, click.Context(inner, info_name=name, parent=context))
+
+
+def option_cells(option: click.Option) -> tuple[str, ...]:
+    choices = option.type.choices if isinstance(option.type, click.Choice) else ()
+    value = "" if option.is_flag else " " + (option.metavar or "|".join(map(str, choices)))
+    return f"`{option.opts[0]}{value}`", f"`{option.default}`" if option.show_default else "", option.help or ""
+
+
+def table(titles: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [titles, tuple("---" for _ in titles), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+
+
+def page(parts: Iterable[str]) -> str:
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+PAGES: Final = {"configuration.md": configuration_page, "cli.md": commands_page}
+"""The generated pages in ``docs/``."""
+
+
+def main() -> None:
+    docs = Path(__file__).parents[1] / "docs"
+    for name, written in PAGES.items():
+        (docs / name).write_text(written(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+import re
+from dataclasses import fields
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protocol.config import SETTINGS, ClientHalfClose, Config, LogFormat, UpstreamProvider
+from protocol.settings import SettingError
+from protocol.values import BaseUrl, Secret
+
+README_DEFAULTS = {
+    "ROUTER_PORT": "8080",
+    "ROUTER_HOST": "0.0.0.0",
+    "CLAUDE_CODE_HOME": "$HOME/.claude",
+    "UPSTREAM_PROVIDER": "anthropic",
+    "UPSTREAM_BASE_URL": "https://api.anthropic.com",
+    "VERBOSE": "false",
+    "DATA_DIR": "$HOME/.link-assistant-router",
+    "DISABLE_ANTHROPIC_API": "false",
+    "TOKEN_SECRET": None,
+    "TOKEN_ADMIN_KEY": None,
+    "RUST_LOG": "info",
+}
+
+README_FLAGS = {
+    "TOKEN_SECRET": "--token-secret",
+    "ROUTER_PORT": "--port",
+    "ROUTER_HOST": "--host",
+    "CLAUDE_CODE_HOME": "--claude-code-home",
+    "UPSTREAM_PROVIDER": "--upstream-provider",
+    "UPSTREAM_BASE_URL": "--upstream-base-url",
+    "VERBOSE": "--verbose",
+    "DATA_DIR": "--data-dir",
+    "DISABLE_ANTHROPIC_API": "--disable-anthropic-api",
+    "TOKEN_ADMIN_KEY": "--admin-key",
+}
+
+WRONG = {
+    "ROUTER_HOST": "two words",
+    "ROUTER_PORT": "http",
+    "UNIX_SOCKET": "a\0b",
+    "PUBLIC_BASE_URL": "router.example",
+    "TOKEN_SECRET": "\udc80",
+    "TOKEN_SECRET_FILE": "\0",
+    "TOKEN_ADMIN_KEY": "\udc80",
+    "DATA_DIR": "\0",
+    "UPSTREAM_PROVIDER": "claude-max",
+    "UPSTREAM_BASE_URL": "anthropic",
+    "CLAUDE_CODE_HOME": "\0",
+    "ANTHROPIC_API_KEY": "two words",
+    "UPSTREAM_CA_FILE": "\0",
+    "EXTRA_UPSTREAM_PATHS": "/v1/\udc80",
+    "DISABLE_ANTHROPIC_API": "maybe",
+    "MAX_PROXY_REQUEST_BYTES": "64 MB",
+    "REPLAY_LIMIT_BYTES": "-1",
+    "MAX_HEAD_BYTES": "1",
+    "MAX_HEADER_FIELDS": "0",
+    "UPSTREAM_IDLE_CONNECTIONS": "many",
+    "CLIENT_HALF_CLOSE": "ignore",
+    "HEAD_TIMEOUT_SECS": "0",
+    "BODY_TIMEOUT_SECS": "nan",
+    "CLIENT_KEEPALIVE_SECS": "inf",
+    "UPSTREAM_CONNECT_TIMEOUT_SECS": "-1",
+    "UPSTREAM_READ_TIMEOUT_SECS": "0",
+    "UPSTREAM_IDLE_SECS": "1e9",
+    "SSE_KEEPALIVE_SECS": "off",
+    "DRAIN_GRACE_SECS": "5m",
+    "VERBOSE": "verbose",
+    "LOG_FORMAT": "xml",
+    "RUST_LOG": "\udc80",
+}
+
+
+def test_the_defaults_are_those_of_the_readme() -> None:
+    shown = {row.env: row.shown_default for row in SETTINGS}
+    assert {env: shown[env] for env in README_DEFAULTS} == README_DEFAULTS
+
+
+def test_the_flags_are_those_of_the_readme() -> None:
+    flags = {row.env: row.flag for row in SETTINGS}
+    assert {env: flags[env] for env in README_FLAGS} == README_FLAGS
+
+
+def test_nothing_given_is_all_defaults() -> None:
+    assert Config.parse({}, home=None) == Config()
+
+
+def test_files_lie_under_the_home_directory() -> None:
+    config = Config.parse({}, home="/home/ada")
+    assert (config.claude_code_home, config.data_dir) == ("/home/ada/.claude", "/home/ada/.link-assistant-router")
+
+
+def test_texts_become_values_that_cannot_be_wrong() -> None:
+    config = Config.parse(
+        {
+            "ROUTER_PORT": "0",
+            "TOKEN_SECRET": "s3cret",
+            "UPSTREAM_PROVIDER": "Claude",
+            "UPSTREAM_BASE_URL": "http://127.0.0.1:9/",
+            "CLIENT_HALF_CLOSE": "ANSWER",
+            "LOG_FORMAT": "Json",
+            "EXTRA_UPSTREAM_PATHS": "/v1/agents/*, GET /v1/organizations/me",
+            "SSE_KEEPALIVE_SECS": "0",
+            "DRAIN_GRACE_SECS": "0",
+            "UPSTREAM_READ_TIMEOUT_SECS": "0.5",
+            "PATH": "/usr/bin",
+        },
+        home=None,
+    )
+    assert config == Config(
+        port=0,
+        token_secret=Secret("s3cret"),
+        upstream_provider=UpstreamProvider.ANTHROPIC,
+        upstream_base_url=BaseUrl.parse("http://127.0.0.1:9"),
+        client_half_close=ClientHalfClose.ANSWER,
+        log_format=LogFormat.JSON,
+        extra_upstream_paths=("/v1/agents/*", "GET /v1/organizations/me"),
+        sse_keepalive_secs=None,
+        drain_grace_secs=0.0,
+        upstream_read_timeout_secs=0.5,
+    )
+
+
+@pytest.mark.parametrize("row", SETTINGS, ids=lambda row: row.env)
+def test_a_wrong_value_names_its_setting_and_what_is_allowed(row: Any) -> None:
+    with pytest.raises(SettingError) as caught:
+        Config.parse({row.env: WRONG[row.env]}, home=None)
+    message = str(caught.value)
+    assert message.startswith(f"{row.label}: ")
+    assert message.endswith(f"; allowed: {row.kind.allowed}")
+
+
+@pytest.mark.parametrize(
+    "spelling", ["gonka", "Crater", "forgefed", "openai", "openai-compatible", "OPENAI_LIKE", "litellm"]
+)
+def test_a_provider_that_is_yet_to_come_is_refused_as_such(spelling: str) -> None:
+    with pytest.raises(SettingError, match=r"not available in this version; allowed: anthropic \(also claude\)"):
+        Config.parse({"UPSTREAM_PROVIDER": spelling}, home=None)
+
+
+def test_no_secret_is_shown_by_the_configuration() -> None:
+    config = Config.parse(
+        {"TOKEN_SECRET": "hush1", "TOKEN_ADMIN_KEY": "hush2", "ANTHROPIC_API_KEY": "hush3"}, home=None
+    )
+    assert "hush" not in repr(config)
+
+
+def test_every_setting_has_its_own_names() -> None:
+    assert len({row.env for row in SETTINGS}) == len({row.name for row in SETTINGS}) == len(fields(Config))
+    assert all(re.fullmatch(r"[A-Z]+(_[A-Z]+)*", row.env) for row in SETTINGS)
+
+
+def test_every_group_stands_together() -> None:
+    groups = [row.group for row in SETTINGS]
+    assert [group for before, group in zip([None, *groups], groups, strict=False) if group != before] == list(
+        dict.fromkeys(groups)
+    )
+
+
+@given(
+    st.dictionaries(st.sampled_from([row.env for row in SETTINGS]), st.text()),
+    st.none() | st.text(st.characters(exclude_characters="\0")),
+)
+def test_any_texts_make_a_configuration_or_a_setting_error(values: dict[str, str], home: str | None) -> None:
+    try:
+        config = Config.parse(values, home=home)
+    except SettingError:
+        return
+    assert 0 <= config.port <= 65535

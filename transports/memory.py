@@ -1,0 +1,211 @@
+"""The third shell: no sockets, no loop, a clock that moves when told. For tests, examples and benchmarks.
+
+Both ends of every connection are in the caller's hands: ``client`` connects to the router, ``dialled`` are the
+connections the router made, each as the peer that the router talks to.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import count
+from typing import Final, final
+
+from protocol.commands import Command, FilesLoaded, FilesUnchanged, LoadFiles, Log, Loss, Missing
+from protocol.config import Config
+from protocol.gateway import Gateway
+from protocol.values import ConnId, Origin, Peer, PeerKind
+from transports.shell import Shell, Stream
+
+EPOCH: Final = 1_710_806_400.0
+"""Where the wall clock of a memory shell starts, in seconds."""
+LOCAL: Final = Peer(PeerKind.LOOPBACK, "memory")
+
+
+def counting_entropy() -> Callable[[int], bytes]:
+    """Bytes that never repeat and are the same in every run."""
+    numbers = count(1)
+    return lambda size: next(numbers).to_bytes(size, "big")
+
+
+@final
+class MemoryPeer:
+    """The far end of one of the router's connections.
+
+    ``inbox`` holds what the router sent, ``ended`` says that it ended its sending side, ``closed`` that it closed the
+    connection, ``reset`` that it did so abruptly. ``window`` is how many more bytes this peer takes, None for any number.
+    """
+
+    def __init__(self, shell: "MemoryShell", stream: "MemoryStream", origin: Origin | None = None) -> None:
+        self.origin = origin
+        self.inbox = bytearray()
+        self.ended = False
+        self.closed = False
+        self.reset = False
+        self.paused = False
+        self.window: int | None = None
+        self._shell = shell
+        self._stream = stream
+        self._untaken: deque[bytes | None] = deque()
+
+    def sends(self, data: bytes) -> None:
+        """Bytes for the router; while it has paused the connection they wait, as in a socket."""
+        if self.paused or self._untaken:
+            self._untaken.append(data)
+        elif not self.closed:
+            self._stream.arrived(data)
+
+    def ends(self) -> None:
+        """End this side."""
+        if self.paused or self._untaken:
+            self._untaken.append(None)
+        elif not self.closed:
+            self._stream.arrived_eof()
+
+    def breaks(self, reason: Loss = Loss.RESET) -> None:
+        """The connection is torn."""
+        if not self.closed:
+            self.closed = True
+            self._stream.broke(reason, "")
+
+    def takes(self, amount: int | None) -> None:
+        """Read so many more bytes of what the router wants to send; None for all there is and will be."""
+        self.window = None if amount is None else (self.window or 0) + amount
+        self._stream.drain()
+        self._shell.tell_now()
+
+    def taken(self) -> bytes:
+        """What the router sent since the last call."""
+        data = bytes(self.inbox)
+        self.inbox.clear()
+        return data
+
+    @property
+    def untaken(self) -> int:
+        """Bytes sent to the router that it has not read."""
+        return sum(len(data) for data in self._untaken if data is not None)
+
+    def resumed(self) -> None:
+        """The router reads again: it gets what waited, after the commands under way."""
+        self.paused = False
+        self._shell.tell_later(self._deliver)
+
+    def _deliver(self) -> list[Command]:
+        if self.paused or self.closed or not self._untaken:
+            return []
+        data = self._untaken.popleft()
+        if self._untaken:
+            self._shell.tell_later(self._deliver)
+        gateway, conn, now = self._shell.gateway, self._stream.conn, self._shell.now
+        return gateway.received_eof(conn, now) if data is None else gateway.received(conn, data, now)
+
+
+@final
+class MemoryStream(Stream):
+    """The router's end."""
+
+    def __init__(self, shell: "MemoryShell", origin: Origin | None = None) -> None:
+        super().__init__(shell)
+        self.peer = MemoryPeer(shell, self, origin)
+        self._pending = bytearray()
+        self._finishing = False
+        self._eof_wanted = False
+
+    def send(self, data: bytes) -> None:
+        self._pending += data
+        self.drain()
+
+    def send_eof(self) -> None:
+        self._eof_wanted = True
+        self.drain()
+
+    def finish(self, *, reset: bool) -> None:
+        self._finishing = True
+        if reset:
+            self._pending.clear()
+            self.peer.reset = True
+        self.drain()
+
+    def pause(self) -> None:
+        self.peer.paused = True
+
+    def resume(self) -> None:
+        self.peer.resumed()
+
+    def drain(self) -> None:
+        """Move what the peer takes."""
+        peer = self.peer
+        size = len(self._pending) if peer.window is None else min(peer.window, len(self._pending))
+        peer.inbox += self._pending[:size]
+        del self._pending[:size]
+        if peer.window is not None:
+            peer.window -= size
+        self.backlog(len(self._pending))
+        if not self._pending:
+            peer.ended = peer.ended or self._eof_wanted or self._finishing
+            peer.closed = peer.closed or self._finishing
+
+
+@final
+class MemoryShell(Shell):
+    """A whole router in memory.
+
+    :param files: what the credential files hold, by path; may be changed at any time.
+    """
+
+    def __init__(self, config: Config, files: Mapping[str, bytes] | None = None) -> None:
+        self.now = 1000.0
+        self.logs: list[Log] = []
+        self.files = dict(files or {})
+        self.dialled: deque[MemoryPeer] = deque()
+        self.connect_fails: Loss | None = None
+        self.connect_hangs = False
+        self.listening = True
+        self.finished = False
+        self.wake_at: float | None = None
+        gateway = Gateway(config, entropy=counting_entropy(), epoch=EPOCH - self.now)
+        super().__init__(gateway, clock=lambda: self.now, report=self.logs.append)
+        self.start()
+
+    def client(self, peer: Peer = LOCAL) -> MemoryPeer:
+        """Connect to the router."""
+        stream = MemoryStream(self)
+        self.accepted(stream, peer)
+        return stream.peer
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, stopping at every deadline on the way."""
+        until = self.now + seconds
+        while self.wake_at is not None and self.wake_at <= until:
+            self.now = max(self.now, self.wake_at)
+            self.tick()
+        self.now = until
+
+    def connect(self, conn: ConnId, origin: Origin) -> None:
+        if self.connect_fails is not None:
+            self.tell_later(partial(self._fail, conn, self.connect_fails))
+        elif not self.connect_hangs:
+            stream = MemoryStream(self, origin)
+            self.upstream(conn, stream)
+            self.dialled.append(stream.peer)
+            self.tell_later(lambda: self.gateway.connected(conn, self.now))
+
+    def abandon_connect(self, conn: ConnId) -> None:
+        """Nothing runs in the background here."""
+
+    def load(self, command: LoadFiles) -> None:
+        files = [(path, self.files.get(path, Missing())) for path in command.paths]
+        fingerprint = tuple(files)
+        result = FilesUnchanged() if fingerprint == command.fingerprint else FilesLoaded(files, fingerprint)
+        self.tell_later(lambda: self.gateway.completed(command.job, result, self.now))
+
+    def rearm(self, deadline: float | None) -> None:
+        self.wake_at = deadline
+
+    def stop_listening(self) -> None:
+        self.listening = False
+
+    def drained(self) -> None:
+        self.finished = True
+
+    def _fail(self, conn: ConnId, reason: Loss) -> list[Command]:
+        return self.gateway.lost(conn, reason, self.now)
