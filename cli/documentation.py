@@ -1,4 +1,4 @@
-"""Writes the pages about settings and commands from what the program itself knows: ``python -m cli.documentation``."""
+"""Writes the pages about settings, commands and routes from what the program knows: ``python -m cli.documentation``."""
 
 from collections.abc import Iterable, Iterator
 from inspect import cleandoc
@@ -11,9 +11,10 @@ import click
 from cli.output import PROGRAM
 from cli.root import root
 from protocol.config import SETTINGS
+from protocol.routing import ROUTES
 from protocol.settings import Setting
 
-GENERATED: Final = "<!-- Written by `python -m cli.documentation`; edit the settings table or the commands instead. -->"
+GENERATED: Final = "<!-- Written by `python -m cli.documentation`; edit its sources instead. -->"
 
 SOURCES: Final = """\
 Every setting has a name in the environment, and most have a flag. A value is taken from the first of these that has it:
@@ -78,6 +79,22 @@ configuration.
 """
 
 
+ROUTES_NOTE: Final = """\
+What is not in this table is answered 404 here and never forwarded; a method that is not listed is a 405. A `{name}`
+stands for one segment of the path. `EXTRA_UPSTREAM_PATHS` adds further paths under the prefix. Relayed routes need a
+token, as `Authorization: Bearer la_sk_...` or `x-api-key: la_sk_...`; admin routes need the admin key, or a client on
+this machine while none is set.
+"""
+
+
+def routes_page() -> str:
+    """Every route, as the router matches them."""
+    rows = [
+        (f"`{' '.join(route.methods)}`", f"`{route.pattern}`", route.surface.value, route.about) for route in ROUTES
+    ]
+    return page([GENERATED, "# Routes", ROUTES_NOTE, table(("Methods", "Path", "Surface", "What it does"), rows)])
+
+
 def configuration_page() -> str:
     """Every setting, by group."""
     parts = [GENERATED, "# Configuration", SOURCES]
@@ -128,7 +145,7 @@ def page(parts: Iterable[str]) -> str:
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
-PAGES: Final = {"configuration.md": configuration_page, "cli.md": commands_page}
+PAGES: Final = {"configuration.md": configuration_page, "cli.md": commands_page, "routes.md": routes_page}
 """The generated pages in ``docs/``."""
 
 

@@ -4,6 +4,7 @@ from typing import NoReturn
 
 import click
 
+from cli.demo import demo
 from cli.options import Invocation, RouterGroup
 from cli.output import PROGRAM, version
 from cli.serve import serve
@@ -53,5 +54,6 @@ def root(ctx: click.Context) -> None:
         ctx.invoke(serve)
 
 
+root.add_command(demo)
 root.add_command(serve)
 root.add_command(tokens)

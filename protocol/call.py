@@ -6,10 +6,11 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
 
-from protocol.errors import Refusal, anthropic_error
+from protocol.errors import Refusal, render_anthropic
 from protocol.values import Peer, RequestHead, ResponseHead
 
-RenderError = Callable[[Refusal, str], bytes]
+RenderError = Callable[[Refusal, str], tuple[int, bytes]]
+"""Status and body for a refusal and the request's id, in one dialect."""
 
 
 @dataclass(slots=True)
@@ -21,15 +22,15 @@ class Call:
     request_id: str
     at: float
     wall: float
-    render_error: RenderError = anthropic_error
+    render_error: RenderError = render_anthropic
     token_id: str | None = None
     account: str | None = None
     annotations: dict[str, str | int | float | None] = field(default_factory=dict)
 
     def refuse(self, refusal: Refusal) -> tuple[ResponseHead, bytes]:
         """A refusal as a whole response in the caller's dialect."""
-        body = self.render_error(refusal, self.request_id)
-        return ResponseHead(refusal.status, [(b"content-type", b"application/json"), *refusal.headers]), body
+        status, body = self.render_error(refusal, self.request_id)
+        return ResponseHead(status, [(b"content-type", b"application/json"), *refusal.headers]), body
 
 
 _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")

@@ -51,6 +51,13 @@ class ReadBody:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadResponse:
+    """Gather the current fetch's whole response body, at most ``limit`` bytes (502 beyond it)."""
+
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
 class CheckCredentials:
     """Have the account's credential files read again if they changed; resumes when the account is up to date."""
 
@@ -77,7 +84,7 @@ class Answer:
     body: bytes
 
 
-Effect: TypeAlias = Fetch | ReadBody | CheckCredentials | Reply | Answer
+Effect: TypeAlias = Fetch | ReadBody | ReadResponse | CheckCredentials | Reply | Answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +123,7 @@ def refusal_for(failure: Failed) -> Refusal:
 
 @dataclass(frozen=True, slots=True)
 class BodyRead:
-    """The client's whole body."""
+    """A whole body: the client's, or a response's."""
 
     body: bytes
 
@@ -149,6 +156,17 @@ def read_body(limit: int) -> Generator[Effect, Outcome, bytes]:
     if isinstance(outcome, BodyRead):
         return outcome.body
     raise LocalError(f"reading a body was answered with {outcome!r}")
+
+
+def read_response(limit: int) -> Generator[Effect, Outcome, bytes]:
+    """The response body of the current fetch, whole.
+
+    :raises Refusal: 502 beyond ``limit`` bytes.
+    """
+    outcome = yield ReadResponse(limit)
+    if isinstance(outcome, BodyRead):
+        return outcome.body
+    raise LocalError(f"reading a response was answered with {outcome!r}")
 
 
 def check_credentials(account: str) -> Generator[Effect, Outcome, float]:

@@ -61,6 +61,11 @@ class LocalError(Exception):
     """Our own code was driven in a way it forbids."""
 
 
+def render_anthropic(refusal: Refusal, request_id: str) -> tuple[int, bytes]:
+    """Status and body of a refusal for an Anthropic client."""
+    return refusal.status, anthropic_error(refusal, request_id)
+
+
 def anthropic_error(refusal: Refusal, request_id: str | None = None) -> bytes:
     """Render as ``{"type":"error","error":{"type","message"}[,"request_id"]}`` (Anthropic API, "Errors")."""
     body: dict[str, object] = {"type": "error", "error": {"type": refusal.kind, "message": refusal.message}}

@@ -20,6 +20,7 @@ from protocol.effects import (
     Fetched,
     Outcome,
     ReadBody,
+    ReadResponse,
     Reply,
     Script,
     refusal_for,
@@ -92,7 +93,9 @@ class Exchange(UpstreamEvents, CredentialWaiter, TimerOwner):
         "_comment_interval",
         "_early",
         "_early_end",
+        "_early_size",
         "_fixed_body",
+        "_gathering",
         "_house",
         "_last_sent_at",
         "_reading",
@@ -132,8 +135,10 @@ class Exchange(UpstreamEvents, CredentialWaiter, TimerOwner):
         self._relay: Relay | None = None
         self._fixed_body: bytes | None = None
         self._reading: ReadBody | None = None
+        self._gathering: ReadResponse | None = None
         self._early: list[bytes] | None = None
         self._early_end = False
+        self._early_size = 0
         self._last_sent_at = 0.0
 
     @property
@@ -191,10 +196,8 @@ class Exchange(UpstreamEvents, CredentialWaiter, TimerOwner):
             self._drop_channel()
             self._answer(*self.call.refuse(refusal))
             return
-        frame = self._relay.abort(refusal) if self._relay is not None else None
-        self._responder.cut(frame)
         self.call.annotations["error"] = refusal.message
-        self._end(Step.BROKEN)
+        self._break_off(self._relay.abort(refusal) if self._relay is not None else None)
 
     # What the upstream does ----------------------------------------------------------------------------------------
 
@@ -232,13 +235,18 @@ class Exchange(UpstreamEvents, CredentialWaiter, TimerOwner):
             self.sent += len(out)
             self._last_sent_at = self._house.now
             self._responder.send_body(out)
+        if relay.failed:
+            self._break_off(None)
 
     def upstream_end(self) -> None:
         self._channel = None
-        if self._relay is None:
-            self._early_end = True
-        else:
-            self._finish(self._relay.finish())
+        relay = self._relay
+        if relay is not None:
+            self._end_relay(relay)
+            return
+        self._early_end = True
+        if self._gathering is not None:
+            self._gathered()
 
     def upstream_failed(self, failure: Failed) -> None:
         self._channel = None
@@ -284,6 +292,8 @@ class Exchange(UpstreamEvents, CredentialWaiter, TimerOwner):
                     self._fetch(effect)
                 case ReadBody():
                     self._read_body(effect)
+                case ReadResponse():
+                    self._read_response(effect)
                 case CheckCredentials():
                     self._house.check_credentials(effect.account, self)
                 case Reply():
@@ -295,7 +305,7 @@ class Exchange(UpstreamEvents, CredentialWaiter, TimerOwner):
     def _fetch(self, effect: Fetch) -> None:
         self._drop_channel()
         request = effect.request
-        self._early, self._early_end = None, False
+        self._early, self._early_end, self._early_size = None, False, 0
         self._fixed_body = request.body
         length = self.body.length if request.body is None else len(request.body)
         if request.body is None:
@@ -312,6 +322,17 @@ class Exchange(UpstreamEvents, CredentialWaiter, TimerOwner):
         else:
             self._reading = effect
             self._responder.want_body()
+
+    def _read_response(self, effect: ReadResponse) -> None:
+        self._gathering = effect
+        if self._channel is not None:
+            self._channel.hold(False)
+        if self._early_end:
+            self._gathered()
+
+    def _gathered(self) -> None:
+        self._gathering = None
+        self._advance(BodyRead(b"".join(self._early or [])))
 
     def _reply(self, effect: Reply) -> None:
         """Start relaying; what came while the script was thinking goes out with the head."""
@@ -333,7 +354,11 @@ class Exchange(UpstreamEvents, CredentialWaiter, TimerOwner):
         if self._early is None:
             raise LocalError("a response body came before its head")
         self._early.append(data)
-        if self._channel is not None and sum(map(len, self._early)) > EARLY_LIMIT:
+        self._early_size += len(data)
+        if self._gathering is not None:
+            if self._early_size > self._gathering.limit:
+                self.refuse(Refusal(502, f"the upstream's answer exceeds {self._gathering.limit} bytes"))
+        elif self._channel is not None and self._early_size > EARLY_LIMIT:
             self._channel.hold(True)
 
     # The answer ----------------------------------------------------------------------------------------------------
@@ -349,6 +374,17 @@ class Exchange(UpstreamEvents, CredentialWaiter, TimerOwner):
         self.first_byte_at = self._last_sent_at = self._house.now
         head.headers.append((b"x-router-request-id", self.call.request_id.encode("ascii")))
         self._responder.send_head(head, length)
+
+    def _end_relay(self, relay: Relay) -> None:
+        last = relay.finish()
+        if relay.failed:
+            self._break_off(last)
+        else:
+            self._finish(last)
+
+    def _break_off(self, frame: bytes | None) -> None:
+        self._end(Step.BROKEN)
+        self._responder.cut(frame)
 
     def _finish(self, last: bytes) -> None:
         if last:

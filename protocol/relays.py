@@ -22,6 +22,11 @@ class Relay(ABC):
     def abort(self, error: Refusal) -> bytes | None:
         """The body was cut: an in-band error to send before the unclean close, or None where the format has none."""
 
+    @property
+    def failed(self) -> bool:
+        """The client was told of an error inside the body, so the response must not end the way a complete one does."""
+        return False
+
     def comment(self) -> bytes | None:
         """A keep-alive that means nothing to the client, or None where none may be sent at this point."""
         return None

@@ -193,7 +193,7 @@ ROUTES: Final = (
     *_relayed("GET POST", "/v1/files", "List or upload files"),
     *_relayed("GET DELETE", "/v1/files/{id}", "Show or delete a file"),
     *_relayed("GET", "/v1/files/{id}/content", "Download a file"),
-    # Under the prefix only: the root's /v1/models is kept for the OpenAI-shaped list, and its /v1/skills for nobody yet.
+    # Under the prefix only: at the root /v1/models is kept for the OpenAI-shaped list, /v1/skills for nobody yet.
     *_relayed("GET", "/v1/models", "List models", root=False),
     *_relayed("GET", "/v1/models/{id}", "Show a model", root=False),
     *_relayed("GET POST", "/v1/skills", "List or create skills", root=False),

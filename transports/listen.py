@@ -58,7 +58,10 @@ def tune(connection: socket.socket) -> None:
 
 
 def _listen_tcp(host: str, port: int) -> list[socket.socket]:
-    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except socket.gaierror as error:
+        raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from None
     listeners: list[socket.socket] = []
     failure: OSError | None = None
     for family, address in dict.fromkeys((entry[0], entry[4]) for entry in found):

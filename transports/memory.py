@@ -32,7 +32,8 @@ class MemoryPeer:
     """The far end of one of the router's connections.
 
     ``inbox`` holds what the router sent, ``ended`` says that it ended its sending side, ``closed`` that it closed the
-    connection, ``reset`` that it did so abruptly. ``window`` is how many more bytes this peer takes, None for any number.
+    connection, ``reset`` that it did so abruptly. ``window`` is how many more bytes this peer takes, None for any
+    number.
     """
 
     def __init__(self, shell: "MemoryShell", stream: "MemoryStream", origin: Origin | None = None) -> None:

@@ -13,7 +13,11 @@ def client_context(ca_file: str | None) -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
     if ca_file is not None:
-        context.load_verify_locations(cafile=ca_file)
+        try:
+            context.load_verify_locations(cafile=ca_file)
+        except OSError as error:
+            reason = "no certificate in it" if isinstance(error, ssl.SSLError) else error.strerror
+            raise OSError(error.errno, f"cannot use the CA file {ca_file}: {reason}") from None
     return context
 
 

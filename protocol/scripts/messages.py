@@ -1,31 +1,22 @@
 """The main story: a client's request goes to the provider as it is, but with the operator's credential."""
 
-from collections.abc import Generator
 from dataclasses import dataclass
+from typing import Final
 
 from protocol.call import Call
-from protocol.effects import (
-    Effect,
-    Failed,
-    FailureKind,
-    Fetched,
-    Outcome,
-    Reply,
-    Script,
-    UpstreamRequest,
-    fetch,
-    refusal_for,
-)
-from protocol.effects import check_credentials as check
-from protocol.errors import Refusal
+from protocol.effects import Reply, Script, UpstreamRequest
 from protocol.event_relay import EventStreamPassthrough
 from protocol.identity.accounts import Account
 from protocol.identity.credentials import Credential, authorize
-from protocol.relays import Passthrough, Relay
+from protocol.relays import Passthrough
 from protocol.request_body import RequestBody
 from protocol.results_url import ResultsUrlRelay
+from protocol.scripts.asking import ask
 from protocol.values import BaseUrl, Headers, RequestHead, ResponseHead
 from protocol.wire.headers import first, is_event_stream, is_identity, is_json, request_headers, response_headers
+
+EVENT_STREAM_HEADERS: Final = ((b"x-accel-buffering", b"no"), (b"cache-control", b"no-cache"))
+"""Tell whatever stands between us and the client to let each event through at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,44 +32,13 @@ class Target:
 
 
 def relay(call: Call, body: RequestBody, account: Account, target: Target) -> Script:
-    """Swap the credential, ask, and hand the answer on; a 401 is tried once more if the credential file has changed."""
-    credential = yield from usable_credential(call, account)
-    fetched = yield from ask(call, body, account, credential, target)
-    if fetched.head.status == 401 and body.replayable:
-        yield from check(account.name)
-        renewed = account.credential
-        if renewed is not None and renewed != credential:
-            fetched = yield from ask(call, body, account, renewed, target)
+    """Swap the credential, ask, hand the answer on."""
+
+    def request_with(credential: Credential) -> UpstreamRequest:
+        return UpstreamRequest(target.base.origin, upstream_head(call.head, credential, target))
+
+    fetched = yield from ask(call, account, body, request_with)
     yield reply(fetched.head, target)
-
-
-def usable_credential(call: Call, account: Account) -> Generator[Effect, Outcome, Credential]:
-    """The account's credential, no staler than its files.
-
-    :raises Refusal: 502 when there is none.
-    """
-    if not account.fresh(call.at):
-        yield from check(account.name)
-    if account.credential is None:
-        raise Refusal(502, "the router has no usable upstream credential; its operator has to log in or set an API key")
-    return account.credential
-
-
-def ask(
-    call: Call, body: RequestBody, account: Account, credential: Credential, target: Target
-) -> Generator[Effect, Outcome, Fetched]:
-    """One request to the provider, and a second one if an idle connection turned out to have been closed meanwhile.
-
-    :raises Refusal: 502 or 504 when no response arrives.
-    """
-    call.account = account.name
-    request = UpstreamRequest(target.base.origin, upstream_head(call.head, credential, target))
-    outcome = yield from fetch(request)
-    if isinstance(outcome, Failed) and outcome.kind is FailureKind.STALE and body.replayable:
-        outcome = yield from fetch(request, fresh=True)
-    if isinstance(outcome, Failed):
-        raise refusal_for(outcome)
-    return outcome
 
 
 def upstream_head(head: RequestHead, credential: Credential, target: Target) -> RequestHead:
@@ -86,7 +46,7 @@ def upstream_head(head: RequestHead, credential: Credential, target: Target) -> 
     headers: Headers = [(b"host", target.base.origin.authority.encode("ascii"))]
     headers += authorize(request_headers(head.headers), credential)
     if target.results_base is not None:
-        headers = [(name, value) for name, value in headers if name != b"accept-encoding"]
+        headers = [field for field in headers if field[0] != b"accept-encoding"]
         headers.append((b"accept-encoding", b"identity"))
     return RequestHead(head.method, target.base.prefix.encode("ascii") + target.target, headers)
 
@@ -94,17 +54,16 @@ def upstream_head(head: RequestHead, credential: Credential, target: Target) -> 
 def reply(head: ResponseHead, target: Target) -> Reply:
     """The provider's answer for the client: same status, same headers but the hop-by-hop ones, same body."""
     headers = response_headers(head.headers)
-    relay: Relay
-    length: int | None = None
+    answer = ResponseHead(head.status, headers, head.reason)
     if is_event_stream(head.headers) and is_identity(head.headers):
-        relay = EventStreamPassthrough()
-        headers += [(b"x-accel-buffering", b"no")]
-        if first(headers, b"cache-control") is None:
-            headers.append((b"cache-control", b"no-cache"))
-    elif target.results_base is not None and is_json(head.headers) and is_identity(head.headers):
-        relay = ResultsUrlRelay(target.results_base)
-    else:
-        relay = Passthrough()
-        announced = first(head.headers, b"content-length")
-        length = int(announced) if announced is not None and first(head.headers, b"transfer-encoding") is None else None
-    return Reply(ResponseHead(head.status, headers, head.reason), relay, length)
+        headers += [field for field in EVENT_STREAM_HEADERS if first(headers, field[0]) is None]
+        return Reply(answer, EventStreamPassthrough(), None)
+    if target.results_base is not None and is_json(head.headers) and is_identity(head.headers):
+        return Reply(answer, ResultsUrlRelay(target.results_base), None)
+    return Reply(answer, Passthrough(), _announced_length(head))
+
+
+def _announced_length(head: ResponseHead) -> int | None:
+    """A Content-Length that counts: beside a Transfer-Encoding it does not (RFC 9112 section 6.3)."""
+    announced = first(head.headers, b"content-length")
+    return None if announced is None or first(head.headers, b"transfer-encoding") is not None else int(announced)

@@ -1,7 +1,7 @@
 """A router with both of its sides in the test's hands, the same for every transport.
 
-A test plays the client and the upstream itself, byte by byte and in order, so it reads as a transcript. The memory stage
-does so without sockets; the other two drive a server that runs in a thread, over real ones.
+A test plays the client and the upstream itself, byte by byte and in order, so it reads as a transcript. The memory
+stage does so without sockets; the other two drive a server that runs in a thread, over real ones.
 """
 
 import importlib
