@@ -10,6 +10,8 @@ from protocol.kinds import (
     API_KEY,
     BOOLEAN,
     HOST,
+    MODEL,
+    MODEL_NAMES,
     PATH,
     PORT,
     ROUTE,
@@ -51,6 +53,7 @@ class LogFormat(Enum):
 LISTENING: Final = "Listening"
 ACCESS: Final = "Tokens and access"
 UPSTREAM: Final = "Upstream"
+OPENAI: Final = "OpenAI surface"
 LIMITS: Final = "Limits"
 TIMES: Final = "Time limits"
 LOGGING: Final = "Logging"
@@ -61,6 +64,15 @@ PROVIDERS: Final = choice(
 )
 HALF_CLOSE: Final = choice(dict.fromkeys(ClientHalfClose, ()))
 LOG_FORMAT: Final = choice(dict.fromkeys(LogFormat, ()))
+DEFAULT_MODEL_MAP: Final = (
+    "gpt-4o-mini=claude-haiku-4-5-20251001,gpt-*-mini*=claude-haiku-4-5-20251001,"
+    "gpt-*-nano*=claude-haiku-4-5-20251001,gpt-3.5*=claude-haiku-4-5-20251001,"
+    "gpt-4o=claude-sonnet-4-6,gpt-4.1=claude-sonnet-4-6,gpt-4*=claude-sonnet-4-6,chatgpt-*=claude-sonnet-4-6,"
+    "gpt-5=claude-opus-4-7,gpt-5*=claude-opus-4-7,gpt-6*=claude-opus-4-7,codex-*=claude-opus-4-7,"
+    "o1*=claude-opus-4-7,o3*=claude-opus-4-7,o4*=claude-opus-4-7"
+)
+"""Small models go to Haiku, GPT-4 to Sonnet, GPT-5 and the reasoning families to Opus. The Sonnet is the newest that
+accepts ``temperature``, which GPT-4 clients commonly send."""
 UP_TO_A_TERABYTE: Final = size(1, 1 << 40)
 
 
@@ -121,6 +133,26 @@ class Config:
     disable_anthropic_api: bool = setting(
         "DISABLE_ANTHROPIC_API", BOOLEAN, "false", UPSTREAM, "Hide the Anthropic endpoints."
     )
+
+    disable_openai_api: bool = setting(
+        "DISABLE_OPENAI_API", BOOLEAN, "false", OPENAI,
+        "Hide /v1/chat/completions, /v1/responses and /v1/models.",
+    )  # fmt: skip
+    model_map: tuple[tuple[str, str], ...] = setting(
+        "MODEL_MAP", MODEL_NAMES, DEFAULT_MODEL_MAP, OPENAI,
+        "Which Claude model answers for a requested name; * stands for any characters, claude-* names pass unchanged.",
+    )  # fmt: skip
+    fallback_model: str | None = setting(
+        "FALLBACK_MODEL",
+        MODEL,
+        None,
+        OPENAI,
+        "The model for names that MODEL_MAP does not know. Not set: they are a 404.",
+    )
+    drop_unsupported_parameters: bool = setting(
+        "DROP_UNSUPPORTED_PARAMETERS", BOOLEAN, "false", OPENAI,
+        "Leave out what cannot be carried to the Anthropic API, instead of refusing it with a 400 that names it.",
+    )  # fmt: skip
 
     max_proxy_request_bytes: int = setting(
         "MAX_PROXY_REQUEST_BYTES", UP_TO_A_TERABYTE, "64 MiB", LIMITS, "Largest request body; more is answered 413."

@@ -1,19 +1,22 @@
 """The front door: which request is let in, and which story it starts."""
 
 from collections.abc import Callable
-from typing import final
+from typing import Final, final
+from urllib.parse import unquote_to_bytes
 
-from protocol.call import Call
+from protocol.call import Call, RenderError
 from protocol.config import Config
 from protocol.effects import Script
-from protocol.errors import LocalError, Refusal
+from protocol.errors import LocalError, Refusal, render_anthropic
 from protocol.identity.accounts import Account, Accounts
 from protocol.identity.credentials import from_api_key
 from protocol.identity.tokens import TokenVerifier, admin_allowed, present_token
 from protocol.request_body import RequestBody
 from protocol.routing import LEGACY_PREFIX, Action, Match, Router, Surface
-from protocol.scripts import messages, operations, tokens
-from protocol.values import Secret
+from protocol.scripts import messages, operations, tokens, translated
+from protocol.translate.errors import render_openai
+from protocol.translate.models import ModelTable
+from protocol.values import RequestHead, Secret
 from protocol.wire.headers import first
 
 
@@ -28,8 +31,13 @@ class FrontDoor:
         self._secret: Secret = config.token_secret
         self._entropy = entropy
         self._verifier = TokenVerifier(self._secret)
-        disabled = {Surface.ANTHROPIC} if config.disable_anthropic_api else set()
-        self._router = Router(extra_paths=config.extra_upstream_paths, disabled=disabled)
+        self._router = Router(extra_paths=config.extra_upstream_paths, disabled=disabled_surfaces(config))
+        self._bridge = translated.Bridge(
+            config.upstream_base_url,
+            ModelTable(dict(config.model_map), config.fallback_model),
+            config.drop_unsupported_parameters,
+            config.max_proxy_request_bytes,
+        )
         api_key = None if config.anthropic_api_key is None else from_api_key(config.anthropic_api_key.reveal())
         self.accounts = Accounts([Account("primary", config.claude_code_home, api_key)])
 
@@ -39,6 +47,7 @@ class FrontDoor:
         :raises Refusal: 401, 403, 404 or 405, in the caller's dialect.
         """
         head = call.head
+        call.render_error = dialect_of(head)
         match = self._router.match(head.method, head.target)
         match match.action:
             case Action.HEALTH:
@@ -49,9 +58,24 @@ class FrontDoor:
                 admin_allowed(head.headers, call.peer, self._config.admin_key)
                 return tokens.issue_token(call, self._secret, self._entropy)
             case Action.RELAY | Action.RELAY_BATCH:
-                claims = self._verifier.verify(present_token(head.headers), call.wall)
-                call.token_id = claims.sub
+                self._identify(call)
                 return messages.relay(call, body, self.accounts.choose(), self._target(call, match))
+            case Action.CHAT:
+                self._identify(call)
+                return translated.complete(call, self.accounts.choose(), self._bridge, translated.CHAT)
+            case Action.RESPONSES:
+                self._identify(call)
+                return translated.complete(call, self.accounts.choose(), self._bridge, translated.RESPONSES)
+            case Action.LIST_MODELS:
+                self._identify(call)
+                return translated.list_models(call, self._bridge.models)
+            case Action.SHOW_MODEL:
+                self._identify(call)
+                return translated.show_model(call, self._bridge.models, _last_segment(match))
+
+    def _identify(self, call: Call) -> None:
+        """Verify the caller's token."""
+        call.token_id = self._verifier.verify(present_token(call.head.headers), call.wall).sub
 
     def _target(self, call: Call, match: Match) -> messages.Target:
         results_base = self._results_base(call, match) if match.action is Action.RELAY_BATCH else None
@@ -68,3 +92,22 @@ class FrontDoor:
                 raise Refusal(400, "set a Host header, or PUBLIC_BASE_URL on the router")
             root = f"http://{host.decode('latin-1')}"
         return root + LEGACY_PREFIX if match.legacy_prefix else root
+
+
+OPENAI_PATHS: Final = (b"/v1/chat/", b"/v1/responses", b"/v1/models", b"/v1/completions", b"/v1/embeddings")
+
+
+def dialect_of(head: RequestHead) -> RenderError:
+    """How errors are told to this client: by the path it asks for, and for the model list by the API it speaks."""
+    openai = head.path.startswith(OPENAI_PATHS) and not translated.speaks_anthropic(head)
+    return render_openai if openai else render_anthropic
+
+
+def disabled_surfaces(config: Config) -> set[Surface]:
+    """What the operator does not offer."""
+    switches = {Surface.ANTHROPIC: config.disable_anthropic_api, Surface.OPENAI: config.disable_openai_api}
+    return {surface for surface, disabled in switches.items() if disabled}
+
+
+def _last_segment(match: Match) -> str:
+    return unquote_to_bytes(match.upstream_target.partition(b"?")[0].rpartition(b"/")[2]).decode("utf-8", "replace")

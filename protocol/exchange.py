@@ -15,6 +15,7 @@ from protocol.effects import (
     BodyRead,
     CheckCredentials,
     CredentialsChecked,
+    Effect,
     Failed,
     Fetch,
     Fetched,
@@ -31,6 +32,8 @@ from protocol.relays import Relay
 from protocol.request_body import RequestBody
 from protocol.timers import Timer, TimerOwner, Timers
 from protocol.values import Origin, ResponseHead
+
+BUG: Final = Refusal(500, "internal error in the router")
 
 EARLY_LIMIT: Final = 64 * 1024
 """Response bytes that may wait for the script's decision before the upstream is held."""
@@ -90,6 +93,7 @@ class Exchange(UpstreamEvents, CredentialWaiter, TimerOwner):
     __slots__ = (
         "_body_limit",
         "_channel",
+        "_client_full",
         "_comment_interval",
         "_early",
         "_early_end",
@@ -132,6 +136,7 @@ class Exchange(UpstreamEvents, CredentialWaiter, TimerOwner):
         self._house = house
         self._comment_interval = comment_interval
         self._channel: Channel | None = None
+        self._client_full = False
         self._relay: Relay | None = None
         self._fixed_body: bytes | None = None
         self._reading: ReadBody | None = None
@@ -146,8 +151,9 @@ class Exchange(UpstreamEvents, CredentialWaiter, TimerOwner):
         return self.phase in ENDS
 
     def start(self) -> None:
-        """Run the script up to its first effect that takes time."""
-        self._advance(None)
+        """Run the script up to its first effect that takes time. Body bytes may have come before."""
+        if not self.ended:
+            self._advance(None)
 
     # What the client does ------------------------------------------------------------------------------------------
 
@@ -185,7 +191,8 @@ class Exchange(UpstreamEvents, CredentialWaiter, TimerOwner):
 
     def client_full(self, full: bool) -> None:
         """The client takes bytes slower than they come, or has caught up again."""
-        if self._channel is not None:
+        self._client_full = full
+        if self._relay is not None and self._channel is not None:
             self._channel.hold(full)
 
     def refuse(self, refusal: Refusal) -> None:
@@ -280,27 +287,31 @@ class Exchange(UpstreamEvents, CredentialWaiter, TimerOwner):
 
     def _advance(self, outcome: Outcome) -> None:
         try:
-            effect = self._script.send(outcome)
+            self._carry_out(self._script.send(outcome))
         except StopIteration:
-            if not self.ended:
-                raise LocalError(f"the script for {self.call.head.path!r} ended without an answer") from None
+            self.refuse(BUG)
+            raise LocalError(f"the script for {self.call.head.path!r} ended without an answer") from None
         except Refusal as refusal:
             self.refuse(refusal)
-        else:
-            match effect:
-                case Fetch():
-                    self._fetch(effect)
-                case ReadBody():
-                    self._read_body(effect)
-                case ReadResponse():
-                    self._read_response(effect)
-                case CheckCredentials():
-                    self._house.check_credentials(effect.account, self)
-                case Reply():
-                    self._reply(effect)
-                case Answer():
-                    self._drop_channel()
-                    self._answer(effect.head, effect.body)
+        except Exception:
+            self.refuse(BUG)  # the client is told here, because nobody else may know of it any more
+            raise
+
+    def _carry_out(self, effect: Effect) -> None:
+        match effect:
+            case Fetch():
+                self._fetch(effect)
+            case ReadBody():
+                self._read_body(effect)
+            case ReadResponse():
+                self._read_response(effect)
+            case CheckCredentials():
+                self._house.check_credentials(effect.account, self)
+            case Reply():
+                self._reply(effect)
+            case Answer():
+                self._drop_channel()
+                self._answer(effect.head, effect.body)
 
     def _fetch(self, effect: Fetch) -> None:
         self._drop_channel()
@@ -342,9 +353,12 @@ class Exchange(UpstreamEvents, CredentialWaiter, TimerOwner):
         self._relay = effect.relay
         early, self._early = self._early or [], []
         if self._channel is not None:
-            self._channel.hold(False)
+            self._channel.hold(self._client_full)
         for data in early:
-            self.upstream_body(data)
+            if not self.ended:
+                self.upstream_body(data)
+        if self.ended:
+            return
         if self._early_end:
             self.upstream_end()
         elif self._comment_interval is not None and effect.relay.comment() is not None:

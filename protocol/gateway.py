@@ -135,7 +135,7 @@ class Gateway(TimerOwner):
         for note in account.checked(result, self._wall, now):
             self.log(LogLevel.INFO if account.credential is not None else LogLevel.WARN, note, {})
         for waiter in self._waiting.pop(account.name, []):
-            waiter.credentials_checked()
+            self._guard(waiter, waiter.credentials_checked)
         return self._collect()
 
     def timed_out(self, now: float) -> list[Command]:
@@ -314,6 +314,7 @@ class Gateway(TimerOwner):
                 link.close()
         if self._clients == 0:
             self._drained = True
+            self.timers.clear(self, Timer.DRAIN)
             self.commands.append(Drained())
 
     def _client_links(self) -> list[ClientLink]:

@@ -101,6 +101,7 @@ SIZE: Final = re.compile(r"([0-9]{1,18}) ?(kib|mib|gib|)")
 UNITS: Final = {"": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
 
 HOST_NAME: Final = re.compile(r"[^\s\[\]/@\x00-\x1f\x7f]+")
+MODEL_NAME: Final = re.compile(r"[^\s=,\x00-\x1f\x7f]+")
 VISIBLE: Final = re.compile(r"[!-~]+")
 
 # Longer than any wait that is meant, and short enough for every event loop's timers.
@@ -137,6 +138,18 @@ def read_url(text: str) -> BaseUrl:
         raise ValueError from None  # the reason may quote a password
 
 
+def read_model_names(text: str) -> tuple[tuple[str, str], ...]:
+    names: dict[str, str] = {}
+    for entry in filter(None, (part.strip() for part in re.split(r"[,\n]", read_text(text)))):
+        name, _, model = (part.strip() for part in entry.partition("="))
+        if not MODEL_NAME.fullmatch(name) or not MODEL_NAME.fullmatch(model) or "*" in model:
+            raise ValueError(f"{entry!r} is not a mapping of one name to one model")
+        if name in names:
+            raise ValueError(f"the model name {name!r} is mapped twice")
+        names[name] = model
+    return tuple(names.items())
+
+
 def read_seconds(text: str) -> float:
     seconds = read_seconds_from_zero(text)
     if seconds == 0:
@@ -164,6 +177,12 @@ ROUTE: Final = Kind(  # read as a pattern by the module that has the routes
     "a path such as `/v1/agents`, `/v1/agents/{id}` or `/v1/agents/*`, maybe after a method and a blank",
     read_text,
 )
+MODEL_NAMES: Final = Kind(
+    "NAME=MODEL,...",
+    "name=model entries separated by commas; * in a name stands for any characters",
+    read_model_names,
+)
+MODEL: Final = Kind("MODEL", "the name of a model", lambda text: matched(MODEL_NAME, read_text(text))[0])
 SECONDS: Final = Kind("SECONDS", "a number of seconds above 0 and at most a year, decimals allowed", read_seconds)
 SECONDS_FROM_ZERO: Final = Kind(
     "SECONDS", "a number of seconds from 0 to a year, decimals allowed", read_seconds_from_zero

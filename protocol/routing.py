@@ -26,6 +26,7 @@ class Surface(Enum):
     OPERATIONS = "operations"
     ADMIN = "admin"
     ANTHROPIC = "anthropic"
+    OPENAI = "openai"
 
 
 class Action(Enum):
@@ -38,6 +39,10 @@ class Action(Enum):
     HELLO = "hello"
     RELAY = "relay"
     RELAY_BATCH = "relay_batch"
+    CHAT = "chat"
+    RESPONSES = "responses"
+    LIST_MODELS = "list_models"
+    SHOW_MODEL = "show_model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +198,11 @@ ROUTES: Final = (
     *_relayed("GET POST", "/v1/files", "List or upload files"),
     *_relayed("GET DELETE", "/v1/files/{id}", "Show or delete a file"),
     *_relayed("GET", "/v1/files/{id}/content", "Download a file"),
-    # Under the prefix only: at the root /v1/models is kept for the OpenAI-shaped list, /v1/skills for nobody yet.
+    Route(("POST",), "/v1/chat/completions", Surface.OPENAI, Action.CHAT, "Chat Completions, translated"),
+    Route(("POST",), "/v1/responses", Surface.OPENAI, Action.RESPONSES, "Responses, translated"),
+    Route(_with_head("GET"), "/v1/models", Surface.OPENAI, Action.LIST_MODELS, "List models, for either API's clients"),
+    Route(_with_head("GET"), "/v1/models/{id}", Surface.OPENAI, Action.SHOW_MODEL, "Show a model"),
+    # Under the prefix only: at the root /v1/models is the router's own list, and /v1/skills is kept for nobody yet.
     *_relayed("GET", "/v1/models", "List models", root=False),
     *_relayed("GET", "/v1/models/{id}", "Show a model", root=False),
     *_relayed("GET POST", "/v1/skills", "List or create skills", root=False),

@@ -100,6 +100,11 @@ class ClientLink(Link, Responder):
         """Between two requests, with nothing of the next one received."""
         return self._exchange is None and self._mode is Mode.HEAD and not self._heads.started
 
+    @property
+    def _ready(self) -> bool:
+        """Another request may begin: not while the client leaves the answers it has got already lying about."""
+        return self._mode is Mode.HEAD and not self._full
+
     # Requests ------------------------------------------------------------------------------------------------------
 
     def received(self, data: bytes) -> None:
@@ -124,6 +129,8 @@ class ClientLink(Link, Responder):
     def backlog_changed(self, full: bool) -> None:
         if self._exchange is not None:
             self._exchange.client_full(full)
+        elif self._ready:
+            self._take(b"")
 
     def shut(self, refusal: Refusal) -> None:
         """Break off whatever goes on here and close."""
@@ -151,7 +158,7 @@ class ClientLink(Link, Responder):
         self._taking = True
         while True:
             rest = self._take_some(data)
-            if self.closed or (rest is None and self._mode is not Mode.HEAD):
+            if self.closed or (rest is None and not self._ready):
                 break
             if rest is None:
                 rest, self._pipelined = self._pipelined, b""
@@ -168,11 +175,11 @@ class ClientLink(Link, Responder):
         if not data:
             return None
         match self._mode:
-            case Mode.HEAD:
+            case Mode.HEAD if self._ready:
                 return self._take_head(data)
             case Mode.BODY:
                 return self._take_body(data)
-            case Mode.ANSWERING:
+            case Mode.HEAD | Mode.ANSWERING:
                 self._pipelined += data
                 if len(self._pipelined) > HIGH_WATER:
                     self.hold_reading(Holding.PIPELINE, True)
@@ -201,17 +208,16 @@ class ClientLink(Link, Responder):
         self._body = body
         self._persistent = request_keeps_alive(head)
         self._awaits_continue = awaits_continue and not rest
-        if body is None:
-            self._mode = Mode.ANSWERING
-            length: int | None = 0
-        else:
-            self._mode = Mode.BODY
+        self._mode = Mode.ANSWERING if body is None else Mode.BODY
+        exchange = self._exchange = self._host.begin(head, 0 if body is None else body.length, self._peer, self)
+        after: bytes | None = rest
+        if body is not None and rest:  # a short body often comes with its head: then no refusal costs the connection
+            after = self._take_body(rest)
+        if self._mode is Mode.BODY:
             self._body_at = self._house.now
             self._house.timers.set(self, Timer.BODY, self._house.now + self._config.body_timeout_secs)
-            length = body.length
-        exchange = self._exchange = self._host.begin(head, length, self._peer, self)
         exchange.start()
-        return rest
+        return after
 
     def _take_body(self, data: bytes) -> bytes | None:
         body, exchange = self._body, self._exchange
@@ -229,6 +235,7 @@ class ClientLink(Link, Responder):
         if not body.done or self._mode is not Mode.BODY:
             return None
         self._house.timers.clear(self, Timer.BODY)
+        self.hold_reading(Holding.BACKLOG, False)
         self._mode = Mode.ANSWERING
         exchange.request_end()
         return body.take_rest()

@@ -46,6 +46,7 @@ class UpstreamLink(Link, Channel):
         "_request_done",
         "_reusable",
         "_served",
+        "_touched",
         "_writer",
         "origin",
     )
@@ -56,7 +57,10 @@ class UpstreamLink(Link, Channel):
         self.origin = origin
         self._config = config
         self._heads = HeadReader(
-            parse_response_with_h11, max_bytes=config.max_head_bytes, max_fields=config.max_header_fields
+            parse_response_with_h11,
+            max_bytes=config.max_head_bytes,
+            max_fields=config.max_header_fields,
+            fault_status=502,
         )
         self._connected = False
         self._events: UpstreamEvents | None = None
@@ -67,6 +71,7 @@ class UpstreamLink(Link, Channel):
         self._body: BodyReader | None = None
         self._reusable = False
         self._served = 0
+        self._touched = False
         self._active_at = house.now
         house.timers.set(self, Timer.CONNECT, house.now + config.upstream_connect_timeout_secs)
 
@@ -95,6 +100,7 @@ class UpstreamLink(Link, Channel):
             raise LocalError("a request that nobody waits for")
         self._request = None
         self._method = head.method
+        self._touched = False
         headers = head.headers
         if body_length is None:
             self._writer = ChunkedWriter()
@@ -182,6 +188,7 @@ class UpstreamLink(Link, Channel):
         if events is None or not self._connected:
             self.close()  # bytes that answer no request: nothing on this connection can be trusted now
             return
+        self._touched = True
         try:
             head = self._heads.feed(data)
             while head is not None and 100 <= head.status < 200 and head.status != 101:
@@ -203,7 +210,7 @@ class UpstreamLink(Link, Channel):
             return
         if body is None:
             self._response_complete(None)
-        elif rest or body.done:
+        elif rest:
             self.received(rest)
 
     def _response_complete(self, body: BodyReader | None) -> None:
@@ -236,8 +243,10 @@ class UpstreamLink(Link, Channel):
             self._fail(FailureKind.SILENT, f"{limit:g} s")
 
     def _loss_kind(self) -> FailureKind:
-        untouched = self._body is None and not self._heads.started
-        return FailureKind.STALE if self._served and untouched else FailureKind.LOST
+        """A connection that served before and breaks before a byte of this answer was closed by an upstream that had
+        had enough of it; the request was not looked at.
+        """
+        return FailureKind.STALE if self._served and not self._touched else FailureKind.LOST
 
     def _fail(self, kind: FailureKind, detail: str, *, gone: bool = False) -> None:
         events = self._events

@@ -43,7 +43,7 @@ def ask(
     if fetched.head.status == 401 and body.replayable:
         yield from check_credentials(account.name)
         renewed = account.credential
-        if renewed is not None and renewed != credential:
+        if renewed is not None and renewed != credential and body.replayable:
             fetched = yield from _fetch(request_with(renewed), body)
     return fetched
 

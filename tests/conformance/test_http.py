@@ -126,6 +126,15 @@ def test_ambiguous_framing_is_refused(stage: Stage) -> None:
         assert client.response()[0] == 400
 
 
+def test_a_refusal_does_not_cost_the_connection_when_the_body_is_there_already(stage: Stage) -> None:
+    client = stage.client()
+    client.send(post(b"la_sk_wrong") + get(b"/health"))
+    status, headers, _ = client.response()
+    assert status == 401
+    assert b"connection" not in headers
+    assert client.response()[2] == b"ok"
+
+
 def test_too_large_a_head_is_a_431(stage_with: OpenStage) -> None:
     stage = stage_with(MAX_HEAD_BYTES="2000", MAX_HEADER_FIELDS="20")
     for head in (get(b"/health", b"X-Long: " + b"a" * 3000), get(b"/health", *(b"X-%d: 1" % n for n in range(30)))):

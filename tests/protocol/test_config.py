@@ -53,6 +53,10 @@ WRONG = {
     "UPSTREAM_CA_FILE": "\0",
     "EXTRA_UPSTREAM_PATHS": "/v1/\udc80",
     "DISABLE_ANTHROPIC_API": "maybe",
+    "DISABLE_OPENAI_API": "maybe",
+    "MODEL_MAP": "gpt-4o",
+    "FALLBACK_MODEL": "\udc80",
+    "DROP_UNSUPPORTED_PARAMETERS": "2",
     "MAX_PROXY_REQUEST_BYTES": "64 MB",
     "REPLAY_LIMIT_BYTES": "-1",
     "MAX_HEAD_BYTES": "1",
@@ -138,6 +142,14 @@ def test_a_wrong_value_names_its_setting_and_what_is_allowed(row: Any) -> None:
 def test_a_provider_that_is_yet_to_come_is_refused_as_such(spelling: str) -> None:
     with pytest.raises(SettingError, match=r"not available in this version; allowed: anthropic \(also claude\)"):
         Config.parse({"UPSTREAM_PROVIDER": spelling}, home=None)
+
+
+def test_a_model_map_names_each_model_once() -> None:
+    config = Config.parse({"MODEL_MAP": " gpt-4o = claude-a ,o*=claude-b,"}, home=None)
+    assert config.model_map == (("gpt-4o", "claude-a"), ("o*", "claude-b"))
+    for wrong in ("gpt-4o=", "=claude-a", "a=claude-*", "a=b=c", "a b=claude-a", "a=x,a=y"):
+        with pytest.raises(SettingError, match="MODEL_MAP"):
+            Config.parse({"MODEL_MAP": wrong}, home=None)
 
 
 def test_no_secret_is_shown_by_the_configuration() -> None:

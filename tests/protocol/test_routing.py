@@ -29,6 +29,14 @@ def allowed(target: bytes, router: Router = ROUTER) -> bytes:
 # --- local routes
 
 
+OPENAI = [
+    (b"POST", b"/v1/chat/completions"),
+    (b"POST", b"/v1/responses"),
+    (b"GET", b"/v1/models"),
+    (b"GET", b"/v1/models/gpt-4o"),
+]
+
+
 @pytest.mark.parametrize(
     ("method", "target", "action", "surface"),
     [
@@ -91,7 +99,9 @@ def test_the_root_offers_messages_batches_and_files(method: bytes, path: bytes, 
     assert (match.action, match.upstream_target, match.legacy_prefix) == (action, path, False)
 
 
-@pytest.mark.parametrize(("method", "path", "_action"), PREFIXED_ONLY)
+@pytest.mark.parametrize(
+    ("method", "path", "_action"), [row for row in PREFIXED_ONLY if not row[1].startswith(b"/v1/models")]
+)
 def test_the_root_points_to_the_prefix_for_the_rest(method: bytes, path: bytes, _action: Action) -> None:
     refusal = refused(method, path)
     assert (refusal.status, refusal.kind) == (404, "not_found_error")
@@ -223,15 +233,24 @@ def test_a_refusal_repeats_nothing_of_the_request() -> None:
 
 def test_a_disabled_surface_is_not_there_at_all() -> None:
     router = Router(disabled={Surface.ANTHROPIC}, extra_paths=["/v1/agents"])
-    for method, path, _ in [*RELAYED, *PREFIXED_ONLY]:
-        for target in (path, PREFIX + path):
-            refusal = refused(method, target, router)
-            assert refusal.status == 404
-            assert LEGACY_PREFIX not in refusal.message
+    relayed_at_root = [(method, path) for method, path, _ in RELAYED]
+    under_prefix = [(method, PREFIX + path) for method, path, _ in [*RELAYED, *PREFIXED_ONLY]]
+    for method, target in [*relayed_at_root, *under_prefix]:
+        refusal = refused(method, target, router)
+        assert refusal.status == 404
+        assert LEGACY_PREFIX not in refusal.message
     assert refused(b"GET", PREFIX + b"/v1/agents", router).status == 404
     assert refused(b"GET", b"/api/hello", router).status == 404
     assert router.match(b"GET", b"/health").action is Action.HEALTH
-    assert {route.surface for route in router.routes()} == {Surface.OPERATIONS, Surface.ADMIN}
+    assert {route.surface for route in router.routes()} == {Surface.OPERATIONS, Surface.ADMIN, Surface.OPENAI}
+
+
+def test_the_openai_surface_can_be_hidden_alone() -> None:
+    router = Router(disabled={Surface.OPENAI})
+    for method, path in OPENAI:
+        assert ROUTER.match(method, path).surface is Surface.OPENAI
+        assert refused(method, path, router).status == 404
+    assert router.match(b"POST", b"/v1/messages").action is Action.RELAY
 
 
 def test_an_extra_path_is_relayed_under_the_prefix_only() -> None:
