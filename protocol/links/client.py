@@ -302,7 +302,9 @@ class ClientLink(Link, Responder):
     def send_body(self, data: bytes) -> None:
         if self._writer is None:
             raise LocalError("a response body before its head")
-        self.write(self._writer.frame(data))
+        framed = self._writer.frame(data)
+        if framed:
+            self.write(framed)
 
     def send_end(self) -> None:
         if self._writer is None:

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from protocol.errors import Refusal
 from protocol.translate.call import Dialect, Notes, TranslatedRequest, TranslationOptions
 from protocol.translate.content import text_block
 from protocol.translate.effort import Reasoning, decide_reasoning
@@ -79,7 +78,7 @@ def assemble(draft: Draft, options: TranslationOptions, scope: Scope) -> Transla
     }
     return TranslatedRequest(
         dialect=draft.dialect,
-        body=_encoded({name: value for name, value in body.items() if value is not None}),
+        body=msgspec.json.encode({name: value for name, value in body.items() if value is not None}),
         requested_model=draft.requested_model,
         upstream_model=draft.upstream_model,
         stream=stream,
@@ -168,12 +167,3 @@ def _metadata(request: Fields) -> Block | None:
 def _stream(request: Fields, options: TranslationOptions) -> bool:
     stream = request.flag("stream")
     return bool(options.stream) if stream is None else stream
-
-
-def _encoded(body: Block) -> bytes:
-    try:
-        return msgspec.json.encode(body)
-    except RecursionError:
-        raise refusal("", "the request is nested too deeply", "invalid_json") from None
-    except ValueError as error:
-        raise Refusal(400, f"the request cannot be written as JSON: {error}") from None

@@ -20,6 +20,7 @@ class ChatChunks:
 
     __slots__ = (
         "_after",
+        "_after_piece",
         "_before_calls",
         "_before_choices",
         "_before_delta",
@@ -37,17 +38,17 @@ class ChatChunks:
         self._before_calls = self._before_delta + b'{"tool_calls":[{"index":'
         self._end = b"]" + (b',"usage":null' if with_usage else b"") + b"}\n\n"
         self._after = b',"logprobs":null,"finish_reason":null}' + self._end
+        self._after_piece = b"}" + self._after
 
     def text(self, piece: str) -> bytes:
-        return self._before_text + _json(piece) + b"}" + self._after
+        return self._before_text + _json(piece) + self._after_piece
 
     def reasoning(self, piece: str) -> bytes:
-        return self._before_reasoning + _json(piece) + b"}" + self._after
+        return self._before_reasoning + _json(piece) + self._after_piece
 
     def arguments(self, call: int, piece: str) -> bytes:
         """More of the arguments of a call, which is named by its place among the calls of this answer."""
-        middle = b'%d,"function":{"arguments":%b}}]}' % (call, _json(piece))
-        return self._before_calls + middle + self._after
+        return b'%b%d,"function":{"arguments":%b}}]%b' % (self._before_calls, call, _json(piece), self._after_piece)
 
     def legacy_arguments(self, piece: str) -> bytes:
         """More of the arguments of the one call that the deprecated ``function_call`` can hold."""

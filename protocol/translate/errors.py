@@ -68,7 +68,7 @@ def render_openai(refusal: Refusal, request_id: str) -> tuple[int, bytes]:
 
 def error_object(refusal: Refusal) -> ErrorObject:
     """A refusal in OpenAI's words; its own ``code`` wins over the one that goes with its kind."""
-    kind = KINDS.get(refusal.kind, KINDS["api_error"])
+    kind = KINDS.get(refusal.kind) or KINDS[_kind_by_class(refusal.status)]
     code = refusal.code or _telling_code(refusal.kind, refusal.message) or kind.code
     return ErrorObject(refusal.message, kind.type, refusal.param, code)
 

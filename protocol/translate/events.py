@@ -44,13 +44,24 @@ class Block(msgspec.Struct, frozen=True):
 
 
 class Delta(msgspec.Struct, frozen=True, gc=False):
-    """What a ``content_block_delta`` adds, or what a ``message_delta`` says of the end (that one has no type)."""
+    """What is added to a block; the fields of other types keep their defaults."""
 
-    type: str = ""
     text: str = ""
     partial_json: str = ""
     thinking: str = ""
     signature: str = ""
+
+
+class BlockDelta(msgspec.Struct, tag="content_block_delta", tag_field="type", frozen=True, gc=False):
+    """The one event that streams are made of."""
+
+    index: int
+    delta: Delta
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """What a ``message_delta`` says of the end."""
+
     stop_reason: str | None = None
     stop_sequence: str | None = None
     stop_details: msgspec.Raw = NULL
@@ -69,27 +80,19 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 class Event(msgspec.Struct, frozen=True):
-    """A stream event of any type; the fields of other types keep their defaults."""
+    """A stream event of any other type; the fields of other types keep their defaults."""
 
     type: str
     index: int = 0
-    delta: Delta = Delta()
     content_block: msgspec.Raw = NULL
     message: msgspec.Raw = NULL
+    delta: Ending = Ending()
     usage: Usage = Usage()
     error: Fault = Fault()
 
 
 _EVENTS: Final = frozenset(
-    {
-        "message_start",
-        "content_block_start",
-        "content_block_delta",
-        "content_block_stop",
-        "message_delta",
-        "message_stop",
-        "error",
-    }
+    {"message_start", "content_block_start", "content_block_stop", "message_delta", "message_stop", "error"}
 )
 _DELTAS: Final = frozenset({"text_delta", "input_json_delta", "thinking_delta", "signature_delta"})
 _BLOCKS: Final = frozenset({"text", "thinking", "redacted_thinking", "tool_use"})
@@ -104,21 +107,20 @@ class _DeltaKind(msgspec.Struct):
     delta: _Kind
 
 
+_delta_decoder: Final = msgspec.json.Decoder(BlockDelta)
 _event_decoder: Final = msgspec.json.Decoder(Event)
 _kind_decoder: Final = msgspec.json.Decoder(_Kind)
 
 
-def read_event(data: bytes) -> Event:
+def read_event(data: bytes) -> BlockDelta | Event:
     """The event in the data of a server-sent event; of a type that is unknown, just the type.
 
     :raises Refusal: 502, it is no JSON object with a type, or a field that is read has the wrong type.
     """
     try:
-        return _event_decoder.decode(data)
-    except msgspec.ValidationError:
-        return _unfamiliar_event(data)
-    except (ValueError, RecursionError) as error:
-        raise _broken("event") from error
+        return _delta_decoder.decode(data)
+    except (ValueError, RecursionError):
+        return _read_other_event(data)
 
 
 def read_message(body: bytes | msgspec.Raw) -> Message:
@@ -172,19 +174,20 @@ def refusal_text(message: Message) -> str | None:
     return explanation if isinstance(explanation, str) and explanation else REFUSED
 
 
-def _unfamiliar_event(data: bytes) -> Event:
-    """An event that the API has gained may use any field name as it likes; a known one may not."""
+def _read_other_event(data: bytes) -> BlockDelta | Event:
+    """An event or a delta that the API has gained may use any field name as it likes; a known one may not."""
     try:
         kind = _kind_decoder.decode(data).type
-        if kind not in _EVENTS:
+        if kind in _EVENTS:
+            return _event_decoder.decode(data)
+        if kind != "content_block_delta":
             return Event(kind)
-        if kind == "content_block_delta":
-            delta = msgspec.json.decode(data, type=_DeltaKind)
-            if delta.delta.type not in _DELTAS:
-                return Event(kind, delta.index, Delta(delta.delta.type))
+        delta = msgspec.json.decode(data, type=_DeltaKind)
     except (ValueError, RecursionError) as error:
         raise _broken("event") from error
-    raise _broken(f"{kind} event")
+    if delta.delta.type in _DELTAS:
+        raise _broken(f"{delta.delta.type} event")
+    return BlockDelta(delta.index, Delta())
 
 
 def _broken(what: str) -> Refusal:

@@ -78,11 +78,12 @@ class MessageStream(Relay):
         try:
             for sse in self._decoder.feed(data):
                 event = read_event(sse.data)
-                # Nearly every event is a delta of the open block; the table below is for the rest.
-                if event.type == "content_block_delta" and event.index == self._index and self._writer is not None:
-                    written.append(self._writer.delta(event.delta))
-                else:
+                if isinstance(event, Event):
                     written.append(self._step(event))
+                elif self._writer is not None and event.index == self._index:
+                    written.append(self._writer.delta(event.delta))
+                elif self.phase not in _ENDS:
+                    raise Refusal(502, f"the upstream sent a delta for block {event.index}, which is not open")
         except Refusal as refusal:
             written.append(self._fail(refusal))
         return b"".join(written)
@@ -138,9 +139,6 @@ class MessageStream(Relay):
     def _close(self, event: Event) -> bytes:
         return self._closed() if event.index == self._index else b""
 
-    def _add(self, event: Event) -> bytes:
-        raise Refusal(502, f"the upstream sent a delta for block {event.index}, which is not open")
-
     def _update(self, event: Event) -> bytes:
         said, delta = self.message, event.delta
         self.message = msgspec.structs.replace(
@@ -183,7 +181,6 @@ _ENDS: Final = frozenset({Phase.COMPLETE, Phase.FAILED})
 _STEPS: Final[Mapping[tuple[Phase, str], Callable[[MessageStream, Event], bytes]]] = {
     (Phase.AWAITED, "message_start"): MessageStream._start,
     (Phase.ANSWERING, "content_block_start"): MessageStream._open,
-    (Phase.ANSWERING, "content_block_delta"): MessageStream._add,
     (Phase.ANSWERING, "content_block_stop"): MessageStream._close,
     (Phase.ANSWERING, "message_delta"): MessageStream._update,
     (Phase.ANSWERING, "message_stop"): MessageStream._complete,

@@ -18,7 +18,7 @@ class Handling(Enum):
     """Goes upstream, or into the response, in another form."""
 
     OMITTED = "omitted"
-    """A hint that changes no answer: accepted, left out, and reported as left out."""
+    """A hint, which a provider may follow or not: accepted, left out, and noted as left out."""
 
     REFUSED = "refused"
     """400 naming it; left out where the drop setting is on."""

@@ -10,21 +10,20 @@ _json: Final = msgspec.json.Encoder().encode
 
 @final
 class ResponseEvents:
-    """Writes the events of one stream and counts ``sequence_number`` up from 0 (OpenAI API reference, "Streaming")."""
+    """Writes the events of one stream and numbers them from 0 (OpenAI API reference, "Streaming").
 
-    __slots__ = ("_sequence",)
+    ``written`` is how many there are, which is the ``sequence_number`` of the next.
+    """
+
+    __slots__ = ("written",)
 
     def __init__(self) -> None:
-        self._sequence = -1
-
-    def next(self) -> int:
-        """The number of the event that is written now."""
-        self._sequence += 1
-        return self._sequence
+        self.written = 0
 
     def event(self, kind: str, fields: Mapping[str, object]) -> bytes:
         """Any event, named by its type."""
-        body = _json({"type": kind, **fields, "sequence_number": self.next()})
+        body = _json({"type": kind, **fields, "sequence_number": self.written})
+        self.written += 1
         return b"event: %b\ndata: %b\n\n" % (kind.encode("ascii"), body)
 
 
@@ -40,4 +39,7 @@ class DeltaEvents:
         self._before = b"event: %b\ndata: %b" % (kind.encode("ascii"), constant[:-1]) + b',"delta":'
 
     def write(self, piece: str) -> bytes:
-        return b'%b%b,"sequence_number":%d}\n\n' % (self._before, _json(piece), self._events.next())
+        events = self._events
+        number = events.written
+        events.written = number + 1
+        return b'%b%b,"sequence_number":%d}\n\n' % (self._before, _json(piece), number)

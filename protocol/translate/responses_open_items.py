@@ -68,7 +68,11 @@ class OpenMessage(OpenItem):
         self._parts: list[JsonObject] = []
 
     def delta(self, delta: Delta) -> bytes:
-        return self.text(delta.text) if delta.text else b""
+        piece = delta.text
+        if self._deltas is None or not piece:
+            return self.text(piece) if piece else b""
+        self._pieces.append(piece)
+        return self._deltas.write(piece)
 
     def text(self, piece: str) -> bytes:
         self._pieces.append(piece)

@@ -48,8 +48,8 @@ class SseDecoder:
         :raises Refusal: 502, an event is over the limit. If others came before it, these are returned and the next call
             raises.
         """
-        # Most reads are whole events after whole events, with line feeds: nothing is remembered and nothing is kept.
-        if self._plain and data.endswith(b"\n\n") and b"\r" not in data:
+        # Most reads are whole events that come after whole events: there is nothing to remember.
+        if self._plain and data.endswith(b"\n\n"):
             return self._events(data)
         if self._refusal is not None:
             raise self._refusal
@@ -101,20 +101,25 @@ class SseDecoder:
 
     def _events(self, text: bytes) -> list[SseEvent]:
         """The events in text that ends with a blank line."""
+        if len(text) > self._limit:
+            return self._long_events(text)
         events: list[SseEvent] = []
-        long = len(text) > self._limit
-        for block in text[:-2].split(b"\n\n"):
-            if long and len(block.strip(b"\n")) > self._limit:
+        lines = text.splitlines()  # of bytes, hence by LF, CR and CRLF and by nothing else, as the standard has it
+        for at in range(0, len(lines), 3):
+            # What the API sends is an event line, a data line and a blank line; all else takes the long way.
+            if not (lines[at].startswith(b"event: ") and lines[at + 1].startswith(b"data: ") and not lines[at + 2]):
+                return events + _parse(lines[at:])
+            events.append(SseEvent(lines[at][7:] or b"message", lines[at + 1][6:]))
+        return events
+
+    def _long_events(self, text: bytes) -> list[SseEvent]:
+        """The events up to the one that is over the limit, in a text that is so long that one may be."""
+        events: list[SseEvent] = []
+        for block in text.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n\n"):
+            if len(block.strip(b"\n")) > self._limit:
                 self._refuse(events)
                 break
-            # What the API sends is one event line and one data line; everything else takes the long way.
-            head, data_line, data = block.partition(b"\ndata: ")
-            if data_line and block.count(b"\n") == 1 and head.startswith(b"event: "):
-                events.append(SseEvent(head[7:] or b"message", data))
-            else:
-                event = _parse(block)
-                if event is not None:
-                    events.append(event)
+            events += _parse([*block.split(b"\n"), b""])
         return events
 
     def _refuse(self, events: list[SseEvent]) -> None:
@@ -166,17 +171,22 @@ class EventBoundary:
         return frame if _before_line_end(self._tail) is not None else b"\n" + frame
 
 
-def _parse(block: bytes) -> SseEvent | None:
-    """The event in these lines by the standard's rules; None where no data line is among them."""
+def _parse(lines: list[bytes]) -> list[SseEvent]:
+    """The events in these lines by the standard's rules; what follows the last blank line is dropped."""
+    events: list[SseEvent] = []
     event = b""
     data: list[bytes] = []
-    for line in block.split(b"\n"):
+    for line in lines:
         name, _, value = line.partition(b":")
-        if name == b"data":
+        if not line:
+            if data:
+                events.append(SseEvent(event or b"message", b"\n".join(data)))
+            event, data = b"", []
+        elif name == b"data":
             data.append(value.removeprefix(b" "))
         elif name == b"event":
             event = value.removeprefix(b" ")
-    return SseEvent(event or b"message", b"\n".join(data)) if data else None
+    return events
 
 
 def _before_line_end(text: bytes) -> bytes | None:

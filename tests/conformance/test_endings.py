@@ -71,6 +71,15 @@ def test_a_malformed_answer_is_a_502(stage: Stage) -> None:
     assert client.response()[0] == 502
 
 
+def test_too_large_a_response_head_is_the_upstreams_fault(stage: Stage) -> None:
+    client = stage.client()
+    client.send(post(stage.token()))
+    stage.upstream().send(reply(REPLY, b"200 OK", b"X-Long: " + b"a" * 70_000))
+    status, _, body = client.response()
+    assert status == 502
+    assert b"response" in body
+
+
 def test_a_stale_connection_costs_one_retry_on_a_fresh_one(stage: Stage) -> None:
     client = stage.client()
     client.send(post(stage.token()))
