@@ -103,15 +103,21 @@ def upstream_head(client: RequestHead, asked: TranslatedRequest, credential: Cre
 
 
 def answer_headers(head: ResponseHead, asked: TranslatedRequest) -> Headers:
-    """What an OpenAI client can use of the provider's response headers, and which model really answered."""
+    """What an OpenAI client can use of the provider's response headers, and which model really answered
+    to how much of the request.
+    """
     headers = [field for field in head.headers if field[0] in RELAYED_HEADERS or field[0].startswith(RATE_LIMIT_PREFIX)]
     request_id = first(head.headers, b"request-id")
     if request_id is not None:
         headers.append((b"x-request-id", request_id))
-    model = asked.upstream_model
-    if model.isascii() and model.isprintable():
-        headers.append((b"x-router-upstream-model", model.encode("ascii")))
+    headers += _printable(b"x-router-upstream-model", asked.upstream_model)
+    headers += _printable(b"x-router-omitted", ", ".join(asked.notes.omitted))
     return headers
+
+
+def _printable(name: bytes, value: str) -> Headers:
+    """The field, unless the value is empty or, taken from a client's JSON, nothing that a header can carry."""
+    return [(name, value.encode("ascii"))] if value and value.isascii() and value.isprintable() else []
 
 
 RELAYED_HEADERS: Final = frozenset({b"request-id", b"retry-after", b"retry-after-ms", b"x-should-retry"})

@@ -7,7 +7,6 @@ tool comes whole, too, since only the end of its JSON shows what its text is. A 
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import final
 
 import msgspec
@@ -84,12 +83,12 @@ class ChatStream(MessageStream):
             if index:
                 raise Refusal(502, ONE_FUNCTION)
             opening = chunks.delta({"function_call": {"name": tool.name, "arguments": ""}})
-            return opening, _Arguments(block, chunks.legacy_arguments)
+            return opening, _Arguments(block, chunks.legacy_arguments())
         if tool.kind is ToolKind.CUSTOM:
             call = {"index": index, "id": block.id, "type": "custom", "custom": {"name": tool.name, "input": ""}}
             return chunks.delta({"tool_calls": [call]}), _CustomInput(block, chunks, index)
         call = {"index": index, "id": block.id, "type": "function", "function": {"name": tool.name, "arguments": ""}}
-        return chunks.delta({"tool_calls": [call]}), _Arguments(block, partial(chunks.arguments, index))
+        return chunks.delta({"tool_calls": [call]}), _Arguments(block, chunks.arguments(index))
 
 
 @final
@@ -112,15 +111,16 @@ class _Text(BlockWriter):
 
 @final
 class _Thinking(BlockWriter):
-    __slots__ = ("_block", "_stream")
+    __slots__ = ("_block", "_reasoning", "_stream")
 
     def __init__(self, stream: ChatStream, raw: msgspec.Raw) -> None:
         self._stream = stream
+        self._reasoning = stream.chunks.reasoning
         self._block = Thinking(raw)
 
     def delta(self, delta: Delta) -> bytes:
         self._block.add(delta)
-        return self._stream.chunks.reasoning(delta.thinking) if delta.thinking else b""
+        return self._reasoning(delta.thinking) if delta.thinking else b""
 
     def close(self) -> bytes:
         fields = self._block.whole

@@ -9,7 +9,7 @@ import msgspec
 
 from protocol.errors import Refusal
 from protocol.relays import Relay
-from protocol.translate.events import Block, Delta, Event, Message, read_block, read_event, read_message
+from protocol.translate.events import Block, BlockDelta, Delta, Event, Message, read_block, read_event, read_message
 from protocol.wire.sse import COMMENT, SseDecoder
 
 
@@ -82,8 +82,8 @@ class MessageStream(Relay):
                     written.append(self._step(event))
                 elif self._writer is not None and event.index == self._index:
                     written.append(self._writer.delta(event.delta))
-                elif self.phase not in _ENDS:
-                    raise Refusal(502, f"the upstream sent a delta for block {event.index}, which is not open")
+                else:
+                    self._refuse(event)
         except Refusal as refusal:
             written.append(self._fail(refusal))
         return b"".join(written)
@@ -114,6 +114,10 @@ class MessageStream(Relay):
     @abstractmethod
     def broken(self, refusal: Refusal) -> bytes:
         """The message will never be complete."""
+
+    def _refuse(self, delta: BlockDelta) -> None:
+        if self.phase not in _ENDS:
+            raise Refusal(502, f"the upstream sent a delta for block {delta.index}, which is not open")
 
     def _step(self, event: Event) -> bytes:
         step = _STEPS.get((self.phase, event.type))

@@ -3,22 +3,12 @@
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple
 
 import msgspec
 
 from protocol.errors import Refusal
 from protocol.translate.capabilities import capabilities_of
-
-DEFAULT_MODEL_MAP: Final = (
-    "gpt-4o-mini=claude-haiku-4-5-20251001,gpt-*-mini*=claude-haiku-4-5-20251001,"
-    "gpt-*-nano*=claude-haiku-4-5-20251001,gpt-3.5*=claude-haiku-4-5-20251001,"
-    "gpt-4o=claude-sonnet-4-6,gpt-4.1=claude-sonnet-4-6,gpt-4*=claude-sonnet-4-6,chatgpt-*=claude-sonnet-4-6,"
-    "gpt-5=claude-opus-4-7,gpt-5*=claude-opus-4-7,gpt-6*=claude-opus-4-7,codex-*=claude-opus-4-7,"
-    "o1*=claude-opus-4-7,o3*=claude-opus-4-7,o4*=claude-opus-4-7"
-)
-"""The default of the model map setting: small models to Haiku, GPT-4 to Sonnet, GPT-5 and the reasoning families to
-Opus. The Sonnet is the newest that accepts ``temperature``, which GPT-4 clients commonly send."""
 
 NATIVE_PREFIX: Final = "claude-"
 OWNER: Final = "anthropic"
@@ -75,24 +65,6 @@ class ModelTable:
         self._exact = {name: target for name, target in rules.items() if "*" not in name}
         by_precision = sorted((name for name in rules if "*" in name), key=_literal_length, reverse=True)
         self._wildcards = [_Wildcard(_compiled(name), rules[name]) for name in by_precision]
-
-    @classmethod
-    def parse(cls, text: str = DEFAULT_MODEL_MAP, fallback: str | None = None) -> Self:
-        """Read ``name=model`` entries separated by commas or line breaks; ``*`` in a name stands for any characters.
-
-        :raises ValueError: an entry without ``=``, an empty or spaced name, a name given twice, ``*`` in a model.
-        """
-        rules: dict[str, str] = {}
-        for entry in filter(None, (part.strip() for part in re.split(r"[,\n]", text))):
-            name, separator, target = (part.strip() for part in entry.partition("="))
-            if not separator or not name or not target:
-                raise ValueError(f"expected name=model, got {entry!r}")
-            if re.search(r"\s", name + target) or "*" in target:
-                raise ValueError(f"{entry!r} is not a mapping of one name to one model")
-            if name in rules:
-                raise ValueError(f"the model name {name!r} is mapped twice")
-            rules[name] = target
-        return cls(rules, fallback or None)
 
     def resolve(self, requested: str) -> str:
         """The upstream model for a requested name.

@@ -38,7 +38,7 @@ class Parameter(NamedTuple):
 _C, _M, _O, _R, _A = Handling.CARRIED, Handling.MAPPED, Handling.OMITTED, Handling.REFUSED, Handling.ALWAYS_REFUSED
 
 _SHARED: Final = {
-    "model": Parameter(_M, "resolved by the model map; the response names the requested one"),
+    "model": Parameter(_M, "resolved by `MODEL_MAP`; the response names the requested one"),
     "stream": Parameter(_C, "absent means false, unless the query string says `stream=true`"),
     "temperature": Parameter(
         _M, "0 to 2, above 1 becomes 1; left out where the model refuses sampling parameters or thinking is on"

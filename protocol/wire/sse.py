@@ -13,6 +13,8 @@ COMMENT: Final = b": keep-alive\n\n"
 """A line that every client skips. Put into a relayed stream it may only stand between two events."""
 
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+_LINES_OF_AN_EVENT: Final = 3
+"""What the API sends: an event line, a data line and a blank line."""
 
 
 class SseEvent(msgspec.Struct, frozen=True, gc=False):
@@ -48,9 +50,16 @@ class SseDecoder:
         :raises Refusal: 502, an event is over the limit. If others came before it, these are returned and the next call
             raises.
         """
-        # Most reads are whole events that come after whole events: there is nothing to remember.
+        # Most reads are whole events that come after whole events, and most of these are one event of two lines.
         if self._plain and data.endswith(b"\n\n"):
-            return self._events(data)
+            lines = data.splitlines()
+            if len(lines) != _LINES_OF_AN_EVENT or len(data) > self._limit:
+                return self._events(data)
+            name, _, event = lines[0].partition(b": ")
+            field, _, payload = lines[1].partition(b": ")
+            if name == b"event" and field == b"data":
+                return [SseEvent(event or b"message", payload)]
+            return _parse(lines)
         if self._refusal is not None:
             raise self._refusal
         if self._opening is not None:
@@ -105,11 +114,14 @@ class SseDecoder:
             return self._long_events(text)
         events: list[SseEvent] = []
         lines = text.splitlines()  # of bytes, hence by LF, CR and CRLF and by nothing else, as the standard has it
-        for at in range(0, len(lines), 3):
-            # What the API sends is an event line, a data line and a blank line; all else takes the long way.
-            if not (lines[at].startswith(b"event: ") and lines[at + 1].startswith(b"data: ") and not lines[at + 2]):
+        for at in range(0, len(lines), _LINES_OF_AN_EVENT):
+            name, _, event = lines[at].partition(b": ")
+            if name != b"event":
                 return events + _parse(lines[at:])
-            events.append(SseEvent(lines[at][7:] or b"message", lines[at + 1][6:]))
+            field, _, payload = lines[at + 1].partition(b": ")
+            if field != b"data" or lines[at + 2]:
+                return events + _parse(lines[at:])
+            events.append(SseEvent(event or b"message", payload))
         return events
 
     def _long_events(self, text: bytes) -> list[SseEvent]:
