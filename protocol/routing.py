@@ -62,7 +62,7 @@ class Route:
 
     @property
     def legacy_prefix(self) -> bool:
-        return self.pattern.startswith(f"{LEGACY_PREFIX}/")
+        return self.pattern.startswith(LEGACY_PREFIX)
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -185,8 +185,8 @@ ROUTES: Final = (
     Route(_with_head("GET"), "/health", Surface.OPERATIONS, Action.HEALTH, "Whether the router is up"),
     Route(("POST",), "/api/tokens", Surface.ADMIN, Action.ISSUE_TOKEN, "Issue a token"),
     *(
-        Route(_with_head("GET"), f"{base}/api/hello", Surface.ANTHROPIC, Action.HELLO, "Claude Code's probe")
-        for base in ("", LEGACY_PREFIX)
+        Route(_with_head("GET"), path, Surface.ANTHROPIC, Action.HELLO, "Claude Code's probe")
+        for path in ("/", LEGACY_PREFIX, "/api/hello", f"{LEGACY_PREFIX}/api/hello")
     ),
     *_relayed("POST", "/v1/messages", "Create a message"),
     *_relayed("POST", "/v1/messages/count_tokens", "Count the tokens of a message"),

@@ -81,7 +81,7 @@ def test_an_absolute_target_is_read_as_its_path(stage: Stage) -> None:
 
 def test_claude_codes_probe_is_answered_here_without_a_token(stage: Stage) -> None:
     client = stage.client()
-    for path in (b"/api/hello", b"/api/latest/anthropic/api/hello"):
+    for path in (b"/api/hello", b"/api/latest/anthropic/api/hello", b"/api/latest/anthropic", b"/"):
         client.send(b"HEAD %b HTTP/1.1\r\nHost: x\r\nUser-Agent: Bun/1.4.4\r\n\r\n" % path)
         assert client.head()[0] == b"HTTP/1.1 200 OK"
     assert stage.no_upstream()
