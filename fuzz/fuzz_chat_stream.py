@@ -19,7 +19,7 @@ from tests.support.splits import byte_by_byte
 RECIPE: Final = 30
 """The longest recipe, in events; more of them take longer and show nothing new."""
 
-SLOWLY: Final = 1500
+SLOWLY: Final = 400
 """How much of a stream arrives byte by byte."""
 
 REQUEST: Final = TranslatedRequest(

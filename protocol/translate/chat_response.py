@@ -18,7 +18,7 @@ import msgspec
 from protocol.errors import Refusal
 from protocol.translate.blocks import THINKING, called_tool, custom_input, is_signed
 from protocol.translate.call import Notes, ToolKind, TranslatedRequest
-from protocol.translate.events import NULL, Block, Message, read_block, read_fields, read_message, refusal_text
+from protocol.translate.events import Block, Message, read_block, read_fields, read_message, refusal_text
 from protocol.translate.outcomes import chat_usage, ending
 
 ONE_FUNCTION: Final = "the model called several functions, and the deprecated function_call can carry only one"
@@ -70,8 +70,8 @@ def choice_end(message: Message, notes: Notes, *, called: bool) -> dict[str, obj
     end: dict[str, object] = {"finish_reason": reason, "native_finish_reason": message.stop_reason}
     if message.stop_sequence is not None:
         end["stop_sequence"] = message.stop_sequence
-    if message.stop_details != NULL:
-        end["stop_details"] = message.stop_details
+    if message.details is not None:
+        end["stop_details"] = message.details
     return end
 
 

@@ -1,9 +1,9 @@
 """An Anthropic event stream as ``chat.completion.chunk`` frames, written while it arrives.
 
-It adds up to what ``chat_response`` makes of the whole message. ``reasoning_content`` grows like ``content``; an entry
-of ``thinking_blocks`` comes whole, when its block is complete, with its ``index`` in that list. The input of a custom
-tool comes whole, too, since only the end of its JSON shows what its text is. A stream that fails ends with
-``data: {"error": ...}`` and has no ``[DONE]``.
+It adds up to what ``chat_response`` makes of the whole message. ``reasoning_content`` grows like ``content``, while all
+``thinking_blocks`` come in one frame before the finish: in pieces they would need an ``index`` each to be put together,
+which the provider would not take back. The input of a custom tool comes whole, too, since only the end of its JSON
+shows what its text is. A stream that fails ends with ``data: {"error": ...}`` and has no ``[DONE]``.
 """
 
 from collections.abc import Callable
@@ -37,7 +37,7 @@ class ChatStream(MessageStream):
         self._created = created
         self.answered = False
         self.calls = 0
-        self.thinking_blocks = 0
+        self.thinking_blocks: list[dict[str, object]] = []
 
     def started(self) -> bytes:
         request = self._request
@@ -62,6 +62,8 @@ class ChatStream(MessageStream):
         message, chunks = self.message, self.chunks
         refusal = refusal_text(message)
         written = []
+        if self.thinking_blocks:
+            written.append(chunks.delta({"thinking_blocks": self.thinking_blocks}))
         if refusal is not None:
             written.append(chunks.delta({"refusal": refusal}))
         elif not self.answered and not self.calls:
@@ -124,11 +126,9 @@ class _Thinking(BlockWriter):
 
     def close(self) -> bytes:
         fields = self._block.whole
-        if fields is None:
-            return b""
-        stream = self._stream
-        index, stream.thinking_blocks = stream.thinking_blocks, stream.thinking_blocks + 1
-        return stream.chunks.delta({"thinking_blocks": [{"index": index, **fields}]})
+        if fields is not None:
+            self._stream.thinking_blocks.append(fields)
+        return b""
 
 
 @final

@@ -26,6 +26,14 @@ class Message(msgspec.Struct, frozen=True):
     stop_details: msgspec.Raw = NULL
     usage: Usage = Usage()
 
+    @property
+    def details(self) -> dict[str, object] | None:
+        """``stop_details``, or None where they are none or cannot be read."""
+        try:
+            return msgspec.json.decode(self.stop_details, type=dict[str, object])
+        except (ValueError, RecursionError):
+            return None
+
 
 class Block(msgspec.Struct, frozen=True):
     """A content block of any type; the fields of other types keep their defaults."""
@@ -166,11 +174,7 @@ def refusal_text(message: Message) -> str | None:
     """Why the model declined, or None where it did not."""
     if message.stop_reason != "refusal":
         return None
-    try:
-        details = msgspec.json.decode(message.stop_details)
-    except (ValueError, RecursionError):
-        details = None
-    explanation = details.get("explanation") if isinstance(details, dict) else None
+    explanation = (message.details or {}).get("explanation")
     return explanation if isinstance(explanation, str) and explanation else REFUSED
 
 

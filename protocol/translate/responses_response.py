@@ -16,7 +16,7 @@ import msgspec
 
 from protocol.translate.blocks import THINKING, called_tool, is_signed
 from protocol.translate.call import Notes, TranslatedRequest
-from protocol.translate.events import NULL, Block, Message, read_block, read_fields, read_message, refusal_text
+from protocol.translate.events import Block, Message, read_block, read_fields, read_message, refusal_text
 from protocol.translate.outcomes import ending, responses_usage
 from protocol.translate.responses_items import (
     COMPLETED,
@@ -90,8 +90,8 @@ def finished_response(
     }
     if message.stop_sequence is not None:
         facts["stop_sequence"] = message.stop_sequence
-    if message.stop_details != NULL:
-        facts["stop_details"] = message.stop_details
+    if message.details is not None:
+        facts["stop_details"] = message.details
     return response_object(request, message, created, final_status(message), facts)
 
 

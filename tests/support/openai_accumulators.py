@@ -20,9 +20,8 @@ def accumulate_chat(stream: bytes) -> Json:
             choice |= streamed
         if chunk.get("usage") is not None:
             completion["usage"] = chunk["usage"]
-    for listed in ("tool_calls", "thinking_blocks"):
-        for entry in message.get(listed, []):
-            del entry["index"]
+    for call in message.get("tool_calls", []):
+        del call["index"]
     return {**completion, "object": "chat.completion", "choices": [{**choice, "message": message}]}
 
 

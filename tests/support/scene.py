@@ -74,6 +74,16 @@ class Client(MemoryEnd):
         assert not self.peer.inbox
         assert not self.peer.ended
 
+    @property
+    def backlog(self) -> int:
+        """Bytes that the router keeps for this peer because it does not take them."""
+        return len(self.peer._stream._pending)
+
+    @property
+    def ended_well(self) -> bool:
+        """The router has ended its side, and not by a reset."""
+        return self.peer.ended and not self.peer.reset
+
     def gone(self) -> bool:
         """The router has closed this connection."""
         return self.peer.closed

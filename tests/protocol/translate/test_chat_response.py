@@ -48,7 +48,7 @@ def said(answer: dict[str, Any], **notes: Any) -> dict[str, Any]:
 
 
 def test_a_plain_answer() -> None:
-    assert completion(message(text("Hel"), text("lo"))) == {
+    assert completion(message(text("He"), text("llo"))) == {
         "id": "chatcmpl-01ABC",
         "object": "chat.completion",
         "created": CREATED,
@@ -130,8 +130,9 @@ def test_a_refusal_is_no_answer() -> None:
     assert answer["stop_details"] == details
 
 
-def test_a_refusal_without_an_explanation_still_says_that_it_is_one() -> None:
-    answer = said(message(text("Well, "), stop_reason="refusal"))
+@pytest.mark.parametrize("details", [None, {}, {"explanation": None}, {"explanation": 7}, "no", 10**400])
+def test_a_refusal_without_an_explanation_still_says_that_it_is_one(details: object) -> None:
+    answer = said(message(text("Well, "), stop_reason="refusal", stop_details=details))
     assert (answer["content"], answer["refusal"]) == ("Well, ", "The model declined to answer.")
 
 
@@ -201,6 +202,7 @@ def test_a_custom_tool_is_called_with_its_free_text(tool_input: dict[str, Any], 
         b'{"type":"message","id":"msg_1","content":[7]}',
         b'{"type":"message","id":"msg_1","content":[{"type":"text","text":7}]}',
         b'{"type":"message","id":"msg_1","content":[{"type":"tool_use","input":{"a":"\xff"}}]}',
+        b'{"type":"message","id":"msg_1","content":[{"type":"thinking","x":1e999}]}',
         b'{"type":"message","id":"msg_1","content":[{"type":"thinking","x":' + b"[" * 5000 + b"]" * 5000 + b"}]}",
     ],
 )

@@ -120,14 +120,27 @@ def test_an_input_that_comes_with_its_block_is_not_lost() -> None:
     assert "".join(call["function"]["arguments"] for call in calls_of(whole)) == '{"x": 1}'
 
 
-def test_thinking_flows_as_reasoning_and_each_block_follows_whole() -> None:
+def test_thinking_flows_as_reasoning_and_its_blocks_follow_whole_before_the_finish() -> None:
     first, second = thinking("Thinking hard.", "c2lnMQ=="), {"type": "redacted_thinking", "data": "b3BhcXVl"}
     shown = deltas(told(message(first, second, text("Done"))))
     assert "".join(delta.get("reasoning_content", "") for delta in shown) == "Thinking hard."
-    assert [delta["thinking_blocks"] for delta in shown if "thinking_blocks" in delta] == [
-        [{"index": 0, **first}],
-        [{"index": 1, **second}],
+    assert shown[-2:] == [{"thinking_blocks": [first, second]}, {}]
+
+
+def test_thinking_that_was_cut_is_shown_but_never_carried() -> None:
+    assert deltas(told(message(thinking("Cut", ""), stop_reason="max_tokens"))) == [
+        {"role": "assistant"},
+        {"reasoning_content": "Cut"},
+        {"content": ""},
+        {},
     ]
+
+
+def test_details_that_are_no_text_are_left_out() -> None:
+    end = b'{"type":"message_delta","delta":{"stop_reason":"refusal","stop_details":{"explanation":"\xff"}}}'
+    written = stream().feed(sse(START) + b"event: message_delta\ndata: " + end + b"\n\n" + sse(STOP))
+    assert check_chat(written) is End.COMPLETE
+    assert "stop_details" not in frames(written)[-1]["choices"][0]
 
 
 def test_a_refusal_is_told_before_the_finish() -> None:
@@ -232,6 +245,19 @@ def test_an_event_before_the_message_starts_is_an_error() -> None:
     assert "out of order" in error_of(stream().feed(sse(TEXT)))["message"]
 
 
+def test_content_that_the_message_starts_with_is_not_lost() -> None:
+    relay = stream()
+    begun = message(text("Once"), thinking("Hm."), stop_reason="end_turn")
+    written = relay.feed(sse({"type": "message_start", "message": begun}) + sse(STOP))
+    assert deltas(written) == [
+        {"role": "assistant"},
+        {"content": "Once"},
+        {"reasoning_content": "Hm."},
+        {"thinking_blocks": [thinking("Hm.")]},
+        {},
+    ]
+
+
 def test_a_block_that_is_never_stopped_is_closed_by_the_next() -> None:
     relay = stream()
     run: Json = {"type": "content_block_start", "index": 1, "content_block": tool_use("run", {})}
@@ -307,7 +333,7 @@ def test_the_sdk_accumulates_what_the_message_says() -> None:
     assert whole.usage.total_tokens == 15
     assert only.message.model_extra is not None
     assert only.message.model_extra["reasoning_content"] == "Hm."
-    assert only.message.model_extra["thinking_blocks"] == [{"index": 0, **thinking("Hm.")}]
+    assert only.message.model_extra["thinking_blocks"] == [thinking("Hm.")]
 
 
 def test_the_sdks_stream_helper_reads_to_the_end() -> None:

@@ -8,10 +8,10 @@ from protocol.translate.call import Dialect, TranslationOptions
 from protocol.translate.chat_request import translate_chat_request
 from protocol.translate.chat_stream import ChatStream
 from protocol.translate.message_stream import MessageStream
-from protocol.translate.models import ModelTable
 from protocol.translate.responses_request import translate_responses_request
 from protocol.translate.responses_stream import ResponsesStream
 from tests.support.grammar import End, check_anthropic, check_chat, check_responses
+from tests.support.openai_requests import MODELS
 
 CREATED = 1_795_000_000
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -22,7 +22,7 @@ def translator(name: str) -> MessageStream:
     """The one that answers the golden request of this name."""
     body = (GOLDEN / "requests" / f"{name}.request.json").read_bytes()
     translate = translate_chat_request if name.startswith("chat") else translate_responses_request
-    request = translate(body, models=ModelTable.parse(), options=TranslationOptions())
+    request = translate(body, models=MODELS, options=TranslationOptions())
     stream = ChatStream if request.dialect is Dialect.CHAT else ResponsesStream
     return stream(request, created=CREATED)
 

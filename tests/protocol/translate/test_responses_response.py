@@ -40,7 +40,7 @@ def output(answer: Json, **notes: Any) -> list[Json]:
 
 
 def test_a_plain_answer() -> None:
-    assert response(message(text("Hel"), text("lo"))) == {
+    assert response(message(text("He"), text("llo"))) == {
         "id": "resp_01ABC",
         "object": "response",
         "created_at": CREATED,

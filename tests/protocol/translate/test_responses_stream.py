@@ -156,7 +156,7 @@ def test_a_message_item_opens_with_its_first_text_and_not_before() -> None:
 
 
 def test_text_blocks_in_a_row_are_one_item() -> None:
-    events = told(message(text("Hel"), text("lo")))
+    events = told(message(text("He"), text("llo")))
     assert [event["text"] for event in events if event["type"] == "response.output_text.done"] == ["Hello"]
 
 

@@ -78,6 +78,14 @@ def test_an_event_without_data_is_none() -> None:
     assert decoded([b"event: a\n\ndata: x\n\n"]) == [SseEvent(b"message", b"x")]
 
 
+@pytest.mark.parametrize("lines", [b"data: 1\ndata: 2", b"event:a\ndata: 1\n2", b": x\ndata: 1\n2", b"event: a\nid: 7"])
+def test_an_event_of_two_unusual_lines_is_read_as_any_other(lines: bytes) -> None:
+    decoder = SseDecoder()
+    decoder.feed(b": the start\n\n")
+    told = [SseEvent(event.encode(), data.encode()) for event, data in read_sse(lines + b"\n\n")]
+    assert decoder.feed(lines + b"\n\n") == told
+
+
 def test_nothing_is_decoded_so_a_character_may_be_cut() -> None:
     stream = encode_sse(b"a", "你好 😀".encode())
     assert decoded(byte_by_byte(stream)) == [SseEvent(b"a", "你好 😀".encode())]

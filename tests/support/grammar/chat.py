@@ -35,7 +35,7 @@ class _Completion:
         self._calls: dict[int, str] = {}
         self._open_call = -1
         self._function_named = False
-        self._thinking_blocks = 0
+        self._thinking_told = False
 
     def take(self, chunk: dict[str, Any]) -> None:
         if "error" in chunk:
@@ -97,10 +97,11 @@ class _Completion:
             self._check_call(call)
         if "function_call" in delta:
             self._check_function_call(delta["function_call"])
-        for block in delta.get("thinking_blocks") or []:
-            require(count(block["index"], "thinking index") == self._thinking_blocks, "thinking blocks out of order")
-            name(block["signature" if block["type"] == "thinking" else "data"], "what proves a thinking block")
-            self._thinking_blocks += 1
+        if "thinking_blocks" in delta:
+            require(not self._thinking_told, "thinking blocks come in one frame")
+            for block in delta["thinking_blocks"]:
+                name(block["signature" if block["type"] == "thinking" else "data"], "what proves a thinking block")
+            self._thinking_told = True
 
     def _check_call(self, call: dict[str, Any]) -> None:
         index = count(call["index"], "tool call index")

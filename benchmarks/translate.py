@@ -1,0 +1,127 @@
+"""What the translation of a stream costs per event, against reading and writing the same JSON in the plain way.
+
+``python -m benchmarks.translate`` prints it as JSON. A translation reads the event stream, too, and writes frames; the
+yardstick does neither, only ``json.loads`` and ``json.dumps`` of each event's data. Both take turns in one run.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from statistics import median
+from typing import Any, Final
+
+from benchmarks.report import Result, Table, Target, as_json, paired_ratio
+from protocol.relays import Relay
+from protocol.translate.call import Dialect, Notes, TranslatedRequest
+from protocol.translate.chat_stream import ChatStream
+from protocol.translate.responses_stream import ResponsesStream
+
+EVENTS: Final = 1000
+"""Deltas in a stream: text, thinking and arguments of a tool, in the proportions of an agent's turn."""
+
+EVENTS_PER_READ: Final = (1, 16)
+LIMIT_RATIO: Final = 0.6
+CREATED: Final = 1_795_000_000
+
+REQUEST: Final = TranslatedRequest(
+    dialect=Dialect.CHAT,
+    body=b"",
+    requested_model="gpt-4o",
+    upstream_model="claude-opus-5-5",
+    stream=True,
+    notes=Notes(reasoning_summary=True, echo={"parallel_tool_calls": True, "tool_choice": "auto", "tools": []}),
+)
+TRANSLATIONS: Final[dict[str, Callable[[], Relay]]] = {
+    "chat": lambda: ChatStream(REQUEST, created=CREATED),
+    "responses": lambda: ResponsesStream(REQUEST, created=CREATED),
+}
+PLAIN: Final = "json.loads + json.dumps"
+
+BLOCKS: Final = (
+    (
+        {"type": "thinking", "thinking": "", "signature": ""},
+        "thinking_delta",
+        "thinking",
+        "I should look at the file. ",
+    ),
+    ({"type": "text", "text": ""}, "text_delta", "text", " Let me see what “main.py” does"),
+    (
+        {"type": "tool_use", "id": "toolu_1", "name": "edit", "input": {}},
+        "input_json_delta",
+        "partial_json",
+        '"old": "x',
+    ),
+)
+"""Each block's start, and the type, the field and the text of its deltas."""
+
+
+def measure(*, quick: bool) -> Result:
+    events = agent_turn()
+    data = [json.dumps(event) for event in events]
+    frames = [f"event: {event['type']}\ndata: {text}\n\n".encode() for event, text in zip(events, data, strict=True)]
+    steps: dict[str, Callable[[], None]] = {PLAIN: partial(_plainly, data)}
+    for name, translation in TRANSLATIONS.items():
+        for size in EVENTS_PER_READ:
+            reads = [b"".join(frames[at : at + size]) for at in range(0, len(frames), size)]
+            steps[_row_name(name, size)] = partial(_relayed, translation, reads)
+    spent: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(3 if quick else 60):
+        for name, step in steps.items():
+            begin = time.process_time_ns()
+            step()
+            spent[name].append((time.process_time_ns() - begin) / len(events) / 1000)
+    return Result((_table(spent),), tuple(_targets(spent)))
+
+
+def agent_turn() -> list[dict[str, Any]]:
+    """The events of a stream that thinks, talks and calls a tool, with as many deltas in each."""
+    message = {"id": "msg_01", "type": "message", "role": "assistant", "content": [], "usage": {"input_tokens": 9}}
+    events: list[dict[str, Any]] = [{"type": "message_start", "message": message}]
+    for index, (start, kind, field, text) in enumerate(BLOCKS):
+        events.append({"type": "content_block_start", "index": index, "content_block": start})
+        delta = {"type": "content_block_delta", "index": index, "delta": {"type": kind, field: text}}
+        events += [delta] * (EVENTS // len(BLOCKS))
+        events.append({"type": "content_block_stop", "index": index})
+    events.append({"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": {"output_tokens": EVENTS}})
+    events.append({"type": "message_stop"})
+    return events
+
+
+def _plainly(data: Sequence[str]) -> None:
+    for text in data:
+        json.dumps(json.loads(text))
+
+
+def _relayed(translation: Callable[[], Relay], reads: Sequence[bytes]) -> None:
+    relay = translation()
+    for read in reads:
+        relay.feed(read)
+    relay.finish()
+
+
+def _row_name(translation: str, events_per_read: int) -> str:
+    return f"{translation}, {events_per_read} a read"
+
+
+def _table(spent: dict[str, list[float]]) -> Table:
+    rows = tuple(
+        (name, min(costs), median(costs), 1e6 / median(costs), paired_ratio(costs, spent[PLAIN]))
+        for name, costs in spent.items()
+    )
+    columns = ("", "us per event, min", "median", "events per second", "ratio to plain JSON")
+    return Table("Translating a stream", columns, rows, "CPU time; the ratio is the median over the rounds.")
+
+
+def _targets(spent: dict[str, list[float]]) -> list[Target]:
+    what = "CPU of a translated event against plain JSON of the same"
+    return [
+        Target(what, name, paired_ratio(spent[_row_name(name, 1)], spent[PLAIN]), LIMIT_RATIO, "times")
+        for name in TRANSLATIONS
+    ]
+
+
+if __name__ == "__main__":
+    json.dump(as_json(measure(quick="--quick" in sys.argv)), sys.stdout, indent=2)
+    print()
