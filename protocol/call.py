@@ -28,9 +28,10 @@ class Call:
     annotations: dict[str, str | int | float | None] = field(default_factory=dict)
 
     def refuse(self, refusal: Refusal) -> tuple[ResponseHead, bytes]:
-        """A refusal as a whole response in the caller's dialect."""
+        """A refusal as a whole response in the caller's dialect, named so that either API's SDKs can quote it."""
         status, body = self.render_error(refusal, self.request_id)
-        return ResponseHead(status, [(b"content-type", b"application/json"), *refusal.headers]), body
+        names = [(name, self.request_id.encode("ascii")) for name in (b"request-id", b"x-request-id")]
+        return ResponseHead(status, [(b"content-type", b"application/json"), *names, *refusal.headers]), body
 
 
 _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")

@@ -94,13 +94,18 @@ class FrontDoor:
         return root + LEGACY_PREFIX if match.legacy_prefix else root
 
 
-OPENAI_PATHS: Final = (b"/v1/chat/", b"/v1/responses", b"/v1/models", b"/v1/completions", b"/v1/embeddings")
+TRANSLATED_PATHS: Final = (b"/v1/chat/", b"/v1/responses")
+ANTHROPIC_PATHS: Final = (b"/v1/messages", b"/v1/files", b"/v1/skills")
 
 
 def dialect_of(head: RequestHead) -> RenderError:
-    """How errors are told to this client: by the path it asks for, and for the model list by the API it speaks."""
-    openai = head.path.startswith(OPENAI_PATHS) and not translated.speaks_anthropic(head)
-    return render_openai if openai else render_anthropic
+    """How errors are told to this client: by the path it asks for; where that is no sign, by what it says of itself."""
+    path = head.path
+    if path.startswith(TRANSLATED_PATHS):
+        return render_openai
+    if not path.startswith(b"/v1/") or path.startswith(ANTHROPIC_PATHS) or translated.speaks_anthropic(head):
+        return render_anthropic
+    return render_openai
 
 
 def disabled_surfaces(config: Config) -> set[Surface]:

@@ -203,8 +203,12 @@ class Exchange(UpstreamEvents, CredentialWaiter, TimerOwner):
             self._drop_channel()
             self._answer(*self.call.refuse(refusal))
             return
+        relay = self._relay
+        if relay is not None and relay.complete:
+            self._finish(b"")
+            return
         self.call.annotations["error"] = refusal.message
-        self._break_off(self._relay.abort(refusal) if self._relay is not None else None)
+        self._break_off(None if relay is None else relay.abort(refusal))
 
     # What the upstream does ----------------------------------------------------------------------------------------
 

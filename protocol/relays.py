@@ -23,6 +23,11 @@ class Relay(ABC):
         """The body was cut: an in-band error to send before the unclean close, or None where the format has none."""
 
     @property
+    def complete(self) -> bool:
+        """The client was told everything, so whatever becomes of the upstream now cannot spoil the response."""
+        return False
+
+    @property
     def failed(self) -> bool:
         """The client was told of an error inside the body, so the response must not end the way a complete one does."""
         return False

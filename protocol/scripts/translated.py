@@ -24,7 +24,7 @@ from protocol.translate.responses_request import translate_responses_request
 from protocol.translate.responses_response import translate_responses_response
 from protocol.translate.responses_stream import ResponsesStream
 from protocol.values import BaseUrl, Headers, RequestHead, ResponseHead
-from protocol.wire.headers import first, is_event_stream
+from protocol.wire.headers import first, is_event_stream, is_identity
 
 MAX_ANSWER: Final = 64 * 1024 * 1024
 """Longest answer, in bytes, that is gathered to be translated as a whole."""
@@ -64,6 +64,8 @@ class FixedBody:
 
 def complete(call: Call, account: Account, bridge: Bridge, translation: Translation) -> Script:
     """Translate, ask, translate back."""
+    if not is_identity(call.head.headers):
+        raise Refusal(415, "send the request body without a content-encoding")
     options = TranslationOptions(drop_unsupported=bridge.drop_unsupported, stream=_stream_in_query(call.head.target))
     asked = translation.request((yield from read_body(bridge.max_body)), models=bridge.models, options=options)
     call.annotations["model"] = asked.upstream_model
@@ -74,9 +76,13 @@ def complete(call: Call, account: Account, bridge: Bridge, translation: Translat
     fetched = yield from ask(call, account, FixedBody(), request_with)
     head, created = fetched.head, int(call.wall)
     headers = answer_headers(head, asked)
+    plain = is_identity(head.headers)
     if head.status != 200:
-        status, body = translate_error(head.status, (yield from read_response(MAX_ANSWER)))
+        said = yield from read_response(MAX_ANSWER)
+        status, body = translate_error(head.status, said if plain else b"")
         yield Answer(ResponseHead(status, [JSON, *headers]), body)
+    elif not plain:
+        raise Refusal(502, "the upstream compressed an answer that was asked for without compression")
     elif is_event_stream(head.headers) != asked.stream:
         raise Refusal(502, f"the upstream answered {'without' if asked.stream else 'with'} an event stream")
     elif asked.stream:

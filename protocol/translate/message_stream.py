@@ -69,6 +69,11 @@ class MessageStream(Relay):
         self._index = -1
 
     @property
+    def complete(self) -> bool:
+        """Whether the message was told to its end."""
+        return self.phase is Phase.COMPLETE
+
+    @property
     def failed(self) -> bool:
         """Whether the client was told of an error, so that the response must not end the way a complete one does."""
         return self.phase is Phase.FAILED

@@ -145,7 +145,11 @@ def test_too_large_a_head_is_a_431(stage_with: OpenStage) -> None:
 
 def test_an_unknown_path_and_a_wrong_method_are_refused_here(stage: Stage) -> None:
     client = stage.client()
-    client.send(get(b"/v1/organizations") + get(b"/v1/messages") + get(b"/api/latest/anthropic/api/oauth/profile"))
+    client.send(
+        get(b"/v1/organizations", b"anthropic-version: 2023-06-01")
+        + get(b"/v1/messages")
+        + get(b"/api/latest/anthropic/api/oauth/profile")
+    )
     status, _, body = client.response()
     assert (status, json.loads(body)["error"]["type"]) == (404, "not_found_error")
     status, headers, _ = client.response()
