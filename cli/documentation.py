@@ -11,6 +11,7 @@ import click
 from cli.output import PROGRAM
 from cli.root import root
 from protocol.config import SETTINGS
+from protocol.exchange import ENDS, LIFECYCLE, Phase, Step
 from protocol.routing import ROUTES
 from protocol.settings import Setting
 
@@ -87,6 +88,14 @@ this machine while none is set.
 """
 
 
+EXCHANGE_NOTE: Final = """\
+## An exchange
+
+One request of a client, from its head to the last byte of the answer. Each exchange ends exactly once, and the access
+log says how: `done`, `cut` or `left`. A step that the table does not have is a fault of ours.
+"""
+
+
 def routes_page() -> str:
     """Every route, as the router matches them."""
     rows = [
@@ -107,6 +116,22 @@ def commands_page() -> str:
     """Every command with its own options."""
     context = click.Context(root, info_name=PROGRAM)
     return page([GENERATED, "# Commands", COMMANDS, *command_parts(root, context)])
+
+
+def state_machines_page() -> str:
+    """Every lifecycle that is a table, drawn from it."""
+    drawn = ["```mermaid", "stateDiagram-v2", f"    [*] --> {Phase.ASKING.name}"]
+    drawn += [f"    {before.name} --> {after.name}: {step.value}" for (before, step), after in LIFECYCLE.items()]
+    drawn += [f"    {phase.name} --> [*]" for phase in Phase if phase in ENDS]
+    phases = table(("Phase", "What it means"), [(f"`{phase.name}`", phase.value) for phase in Phase])
+    steps = table(("Step", *(f"in `{phase.name}`" for phase in Phase if phase not in ENDS)), map(step_cells, Step))
+    return page([GENERATED, "# State machines", EXCHANGE_NOTE, "\n".join([*drawn, "```"]), phases, steps])
+
+
+def step_cells(step: Step) -> tuple[str, ...]:
+    following = [LIFECYCLE.get((phase, step)) for phase in Phase if phase not in ENDS]
+    cells = ["not possible" if phase is None else f"`{phase.name}`" for phase in following]
+    return f"`{step.name}`: {step.value}", *cells
 
 
 def setting_cells(row: Setting) -> tuple[str, ...]:
@@ -145,7 +170,12 @@ def page(parts: Iterable[str]) -> str:
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
-PAGES: Final = {"configuration.md": configuration_page, "cli.md": commands_page, "routes.md": routes_page}
+PAGES: Final = {
+    "configuration.md": configuration_page,
+    "cli.md": commands_page,
+    "routes.md": routes_page,
+    "state-machines.md": state_machines_page,
+}
 """The generated pages in ``docs/``."""
 
 

@@ -60,7 +60,6 @@ class Step(Enum):
 
 LIFECYCLE: Final[Mapping[tuple[Phase, Step], Phase]] = {
     (Phase.ASKING, Step.REPLIED): Phase.RELAYING,
-    (Phase.ASKING, Step.BROKEN): Phase.CUT,
     (Phase.ASKING, Step.CLIENT_LEFT): Phase.LEFT,
     (Phase.RELAYING, Step.FINISHED): Phase.DONE,
     (Phase.RELAYING, Step.BROKEN): Phase.CUT,
@@ -199,16 +198,16 @@ class Exchange(UpstreamEvents, CredentialWaiter, TimerOwner):
         """End with an error: a whole response while nothing was sent, otherwise a visible break."""
         if self.ended:
             return
-        if self.phase is Phase.ASKING:
-            self._drop_channel()
-            self._answer(*self.call.refuse(refusal))
-            return
         relay = self._relay
         if relay is not None and relay.complete:
             self._finish(b"")
             return
         self.call.annotations["error"] = refusal.message
-        self._break_off(None if relay is None else relay.abort(refusal))
+        if self.phase is Phase.ASKING:
+            self._drop_channel()
+            self._answer(*self.call.refuse(refusal))
+        else:
+            self._break_off(None if relay is None else relay.abort(refusal))
 
     # What the upstream does ----------------------------------------------------------------------------------------
 

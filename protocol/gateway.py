@@ -4,6 +4,7 @@ Every input method takes ``now`` in monotonic seconds and returns the commands i
 gateway only waits: ``deadline`` says until when.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final, final
@@ -35,6 +36,9 @@ from protocol.values import ConnId, JobId, Origin, Peer, RequestHead
 from protocol.wire.pool import IdlePool
 
 SHUTTING_DOWN: Final = Refusal(503, "the router is shutting down")
+_TOKENS: Final = re.compile(r"(?<=la_sk_)[^/]+|(?<=sk-ant-)[^/]+")
+"""What follows the prefix of a token or credential: somebody may have put one into a path."""
+
 UNREADABLE: Final = RequestHead(b"-", b"-", [])
 
 
@@ -194,7 +198,7 @@ class Gateway(TimerOwner):
         call = exchange.call
         fields: dict[str, str | int | float | None] = {
             "method": call.head.method.decode("latin-1"),
-            "path": call.head.path.decode("latin-1"),
+            "path": _TOKENS.sub("...", call.head.path.decode("latin-1")),
             "status": exchange.status,
             "token": call.token_id,
             "account": call.account,
@@ -208,7 +212,8 @@ class Gateway(TimerOwner):
             "request": call.request_id,
             **call.annotations,
         }
-        self.log(LogLevel.INFO if exchange.phase is not Phase.CUT else LogLevel.WARN, "request", fields)
+        troubled = exchange.phase is Phase.CUT or exchange.status >= 500
+        self.log(LogLevel.WARN if troubled else LogLevel.INFO, "request", fields)
 
     def open_channel(self, origin: Origin, *, fresh: bool) -> UpstreamLink:
         link = None if fresh else self._idle.claim(origin)

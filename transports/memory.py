@@ -8,9 +8,9 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import count
-from typing import Final, final
+from typing import Any, Final, final
 
-from protocol.commands import Command, FilesLoaded, FilesUnchanged, LoadFiles, Log, Loss, Missing
+from protocol.commands import Command, FileContent, FilesLoaded, FilesUnchanged, LoadFiles, Log, Loss, Missing
 from protocol.config import Config
 from protocol.gateway import Gateway
 from protocol.values import ConnId, Origin, Peer, PeerKind
@@ -47,6 +47,11 @@ class MemoryPeer:
         self._shell = shell
         self._stream = stream
         self._untaken: deque[bytes | None] = deque()
+
+    @property
+    def conn(self) -> ConnId:
+        """What the core calls this connection."""
+        return self._stream.conn
 
     def sends(self, data: bytes) -> None:
         """Bytes for the router; while it has paused the connection they wait, as in a socket."""
@@ -150,21 +155,36 @@ class MemoryStream(Stream):
 class MemoryShell(Shell):
     """A whole router in memory.
 
-    :param files: what the credential files hold, by path; may be changed at any time.
+    The attributes say how the world around the router behaves, and may be changed at any time: ``files`` is what the
+    credential files hold, by path; ``connect_fails`` and ``connect_hangs`` are about upstream connections,
+    ``disk_hangs`` is about the files.
+
+    :param watch: is shown every command before it is carried out.
     """
 
-    def __init__(self, config: Config, files: Mapping[str, bytes] | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        files: Mapping[str, FileContent] | None = None,
+        *,
+        watch: Callable[["MemoryShell", Command], None] | None = None,
+    ) -> None:
         self.now = 1000.0
         self.logs: list[Log] = []
         self.files = dict(files or {})
         self.dialled: deque[MemoryPeer] = deque()
         self.connect_fails: Loss | None = None
         self.connect_hangs = False
+        self.connecting: dict[ConnId, Origin] = {}
+        self.disk_hangs = False
         self.listening = True
         self.finished = False
         self.wake_at: float | None = None
+        self._unread: deque[LoadFiles] = deque()
         gateway = Gateway(config, entropy=counting_entropy(), epoch=EPOCH - self.now)
         super().__init__(gateway, clock=lambda: self.now, report=self.logs.append)
+        if watch is not None:
+            self._show_commands_to(watch)
         self.start()
 
     def client(self, peer: Peer = LOCAL) -> MemoryPeer:
@@ -177,23 +197,38 @@ class MemoryShell(Shell):
         """Let time pass, stopping at every deadline on the way."""
         until = self.now + seconds
         while self.wake_at is not None and self.wake_at <= until:
-            self.now = max(self.now, self.wake_at)
+            self.now, self.wake_at = max(self.now, self.wake_at), None
             self.tick()
         self.now = until
 
+    def connects(self) -> None:
+        """The connections that hung are made now."""
+        self.connect_hangs = False
+        for conn in list(self.connecting):
+            self._connected(conn)
+        self.tell_now()
+
+    def reads(self) -> None:
+        """The disk that hung answers now, with what the files hold now."""
+        self.disk_hangs = False
+        while self._unread:
+            self.load(self._unread.popleft())
+        self.tell_now()
+
     def connect(self, conn: ConnId, origin: Origin) -> None:
+        self.connecting[conn] = origin
         if self.connect_fails is not None:
             self.tell_later(partial(self._fail, conn, self.connect_fails))
         elif not self.connect_hangs:
-            stream = MemoryStream(self, origin)
-            self.upstream(conn, stream)
-            self.dialled.append(stream.peer)
-            self.tell_later(lambda: self.gateway.connected(conn, self.now))
+            self._connected(conn)
 
     def abandon_connect(self, conn: ConnId) -> None:
-        """Nothing runs in the background here."""
+        self.connecting.pop(conn, None)
 
     def load(self, command: LoadFiles) -> None:
+        if self.disk_hangs:
+            self._unread.append(command)
+            return
         files = [(path, self.files.get(path, Missing())) for path in command.paths]
         fingerprint = tuple(files)
         result = FilesUnchanged() if fingerprint == command.fingerprint else FilesLoaded(files, fingerprint)
@@ -208,5 +243,20 @@ class MemoryShell(Shell):
     def drained(self) -> None:
         self.finished = True
 
+    def _connected(self, conn: ConnId) -> None:
+        stream = MemoryStream(self, self.connecting.pop(conn))
+        self.upstream(conn, stream)
+        self.dialled.append(stream.peer)
+        self.tell_later(lambda: self.gateway.connected(conn, self.now))
+
     def _fail(self, conn: ConnId, reason: Loss) -> list[Command]:
+        if self.connecting.pop(conn, None) is None:
+            return []
         return self.gateway.lost(conn, reason, self.now)
+
+    def _show_commands_to(self, watch: Callable[["MemoryShell", Command], None]) -> None:
+        def watched(carry_out: Callable[[Any], None], command: Command) -> None:
+            watch(self, command)
+            carry_out(command)
+
+        self._handlers = {kind: partial(watched, carry_out) for kind, carry_out in self._handlers.items()}

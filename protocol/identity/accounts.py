@@ -35,14 +35,15 @@ class Account:
             return []
         self.fingerprint = result.fingerprint
         found = find_credential(result.files, wall=wall)
+        credential = found.credential or self._api_key
         source = found.source or ("ANTHROPIC_API_KEY" if self._api_key is not None else "")
         notes = list(found.warnings)
-        if source and (source != self._source or found.credential != self.credential):
+        if source and (source != self._source or credential != self.credential):
             notes.append(f"account {self.name} uses the credential from {source}")
         elif not source:
             notes.append(f"account {self.name} has no usable credential")
         self._source = source
-        self.credential = found.credential or self._api_key
+        self.credential = credential
         return notes
 
 

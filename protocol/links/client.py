@@ -119,7 +119,7 @@ class ClientLink(Link, Responder):
             self.close()
         elif self._mode is Mode.BODY or self._config.client_half_close is ClientHalfClose.CANCEL:
             self._leave(exchange)
-            self.close()
+            self._break_off()
 
     def lost(self, reason: Loss, detail: str) -> None:
         if self._exchange is not None:
@@ -326,10 +326,14 @@ class ClientLink(Link, Responder):
 
     def cut(self, frame: bytes | None) -> None:
         writer = self._writer
-        self._writer = None
         self._exchange = None
         if frame and writer is not None and writer.open_ended:
             self.write(writer.frame(frame))
+        self._break_off()
+
+    def _break_off(self) -> None:
+        """Close in a way that nobody takes for the end of the response under way, if there is one."""
+        writer = self._writer
         self.close(reset=writer is not None and not writer.cut_is_visible)
 
     def _linger(self) -> None:

@@ -191,7 +191,7 @@ class UpstreamLink(Link, Channel):
         self._touched = True
         try:
             head = self._heads.feed(data)
-            while head is not None and 100 <= head.status < 200 and head.status != 101:
+            while head is not None and head.status < 200:
                 head = self._heads.feed(self._heads.take_rest())
             if head is None:
                 return
@@ -199,9 +199,6 @@ class UpstreamLink(Link, Channel):
             body = response_body(head, self._method)
         except Refusal as refusal:
             self._fail(FailureKind.MALFORMED, refusal.message)
-            return
-        if head.status == 101:
-            self._fail(FailureKind.MALFORMED, "it switched protocols without being asked")
             return
         self._body = body
         self._reusable = response_keeps_alive(head) and not (body is None and rest)
