@@ -59,9 +59,13 @@ class ReadResponse:
 
 @dataclass(frozen=True, slots=True)
 class CheckCredentials:
-    """Have the account's credential files read again if they changed; resumes when the account is up to date."""
+    """Have the account's credential files read again if they changed.
+
+    Resumes when the account is up to date, or without ``wait`` at once.
+    """
 
     account: str
+    wait: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +134,7 @@ class BodyRead:
 
 @dataclass(frozen=True, slots=True)
 class CredentialsChecked:
-    """The account's credential is as fresh as its files."""
+    """The account's credential is as fresh as its files, or that is under way."""
 
     at: float
 
@@ -169,9 +173,9 @@ def read_response(limit: int) -> Generator[Effect, Outcome, bytes]:
     raise LocalError(f"reading a response was answered with {outcome!r}")
 
 
-def check_credentials(account: str) -> Generator[Effect, Outcome, float]:
-    """Bring an account's credential up to date with its files; returns the monotonic second of the check."""
-    outcome = yield CheckCredentials(account)
+def check_credentials(account: str, *, wait: bool = True) -> Generator[Effect, Outcome, float]:
+    """Bring an account's credential up to date with its files; returns the monotonic second at which it goes on."""
+    outcome = yield CheckCredentials(account, wait)
     if isinstance(outcome, CredentialsChecked):
         return outcome.at
     raise LocalError(f"a credential check was answered with {outcome!r}")

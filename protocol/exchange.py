@@ -42,6 +42,8 @@ EARLY_LIMIT: Final = 64 * 1024
 class Phase(Enum):
     """Where an exchange stands; the last three are ends."""
 
+    __hash__ = object.__hash__  # members are single objects; Enum would hash their names in Python
+
     ASKING = "nothing has been sent to the client"
     RELAYING = "the response head has been sent"
     DONE = "answered to the last byte"
@@ -51,6 +53,8 @@ class Phase(Enum):
 
 class Step(Enum):
     """What moves an exchange along."""
+
+    __hash__ = object.__hash__  # members are single objects; Enum would hash their names in Python
 
     REPLIED = "head sent"
     FINISHED = "last byte sent"
@@ -77,8 +81,8 @@ class House(Protocol):
     def open_channel(self, origin: Origin, *, fresh: bool) -> Channel:
         """An idle connection to ``origin``, or a new one that is being made."""
 
-    def check_credentials(self, account: str, waiter: CredentialWaiter) -> None:
-        """Bring the account up to date and tell ``waiter``, perhaps before this returns."""
+    def check_credentials(self, account: str, waiter: CredentialWaiter | None) -> None:
+        """Bring the account up to date and tell ``waiter``, if there is one, perhaps before this returns."""
 
     def log(self, level: LogLevel, event: str, fields: Mapping[str, str | int | float | None]) -> None: ...
 
@@ -309,7 +313,9 @@ class Exchange(UpstreamEvents, CredentialWaiter, TimerOwner):
             case ReadResponse():
                 self._read_response(effect)
             case CheckCredentials():
-                self._house.check_credentials(effect.account, self)
+                self._house.check_credentials(effect.account, self if effect.wait else None)
+                if not effect.wait:
+                    self.credentials_checked()
             case Reply():
                 self._reply(effect)
             case Answer():
@@ -335,6 +341,7 @@ class Exchange(UpstreamEvents, CredentialWaiter, TimerOwner):
             self._advance(BodyRead(self.body.whole()))
         else:
             self._reading = effect
+            self._responder.hold_body(False)
             self._responder.want_body()
 
     def _read_response(self, effect: ReadResponse) -> None:

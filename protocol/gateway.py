@@ -229,8 +229,9 @@ class Gateway(TimerOwner):
         if surplus is not None:
             surplus.close()
 
-    def check_credentials(self, account: str, waiter: CredentialWaiter) -> None:
-        self._waiting.setdefault(account, []).append(waiter)
+    def check_credentials(self, account: str, waiter: CredentialWaiter | None) -> None:
+        if waiter is not None:
+            self._waiting.setdefault(account, []).append(waiter)
         self._load(account)
 
     def log(self, level: LogLevel, event: str, fields: Mapping[str, str | int | float | None]) -> None:
@@ -305,9 +306,8 @@ class Gateway(TimerOwner):
         commands, self.commands = self.commands, []
         if self.dirty:
             dirty, self.dirty = self.dirty, []
-            for link in dirty:
-                if link.has_output:
-                    commands.append(link.take_output())
+            # Bytes first: nothing, not even a log line, should keep an answer waiting.
+            commands[:0] = [link.take_output() for link in dirty if link.has_output]
         return commands
 
     def _finish_drain(self) -> None:

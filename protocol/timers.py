@@ -10,6 +10,8 @@ from typing import Final, final
 class Timer(Enum):
     """What is being waited for."""
 
+    __hash__ = object.__hash__  # members are single objects; Enum would hash their names in Python
+
     HEAD = "the rest of a request head"
     BODY = "more of a request body"
     KEEPALIVE = "the next request on an idle client connection"

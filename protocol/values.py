@@ -114,6 +114,10 @@ class BaseUrl:
             raise ValueError(f"expected an http:// or https:// URL, got {text!r}")
         if not parts.hostname:
             raise ValueError(f"the URL {text!r} names no host")
+        try:
+            parts.hostname.encode("idna")
+        except UnicodeError:
+            raise ValueError(f"{parts.hostname!r} is not a host name") from None
         if parts.username is not None or parts.password is not None:
             raise ValueError("a base URL must not carry a user name or password")
         if parts.query or parts.fragment:

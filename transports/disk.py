@@ -1,6 +1,7 @@
 """Files as the core asks for them; every function here may block and runs outside the event loop."""
 
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,6 +27,8 @@ def _identity(path: str) -> object:
 
 def _content(path: str) -> FileContent:
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return Unreadable("not a regular file")
         return Path(path).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return Missing()

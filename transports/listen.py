@@ -126,9 +126,14 @@ def _remove_stale(path: str) -> None:
 
 def close_all(listeners: Sequence[socket.socket]) -> None:
     """Stop listening; a Unix socket's file goes too."""
+    remove_socket_files(listeners)
     for listener in listeners:
-        path = listener.getsockname() if listener.family == socket.AF_UNIX and listener.fileno() >= 0 else None
         listener.close()
-        if path:
+
+
+def remove_socket_files(listeners: Sequence[socket.socket]) -> None:
+    """Nobody can connect by path any more."""
+    for listener in listeners:
+        if listener.family == socket.AF_UNIX and listener.fileno() >= 0:
             with suppress(FileNotFoundError):
-                os.unlink(path)
+                os.unlink(listener.getsockname())

@@ -120,6 +120,10 @@ class MemoryStream(Stream):
         self._pending += data
         self.drain()
 
+    @property
+    def unsent(self) -> bool:
+        return len(self._pending) > 0
+
     def send_eof(self) -> None:
         self._eof_wanted = True
         self.drain()
@@ -149,6 +153,7 @@ class MemoryStream(Stream):
         if not self._pending:
             peer.ended = peer.ended or self._eof_wanted or self._finishing
             peer.closed = peer.closed or self._finishing
+            self.sent_all()
 
 
 @final
@@ -242,6 +247,9 @@ class MemoryShell(Shell):
 
     def drained(self) -> None:
         self.finished = True
+
+    def sync_clock(self) -> None:
+        """The wall clock runs as the monotonic one does."""
 
     def _connected(self, conn: ConnId) -> None:
         stream = MemoryStream(self, self.connecting.pop(conn))

@@ -8,6 +8,7 @@ import socket
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Final
 
 from protocol.commands import (
@@ -17,6 +18,7 @@ from protocol.commands import (
     Drained,
     LoadFiles,
     Log,
+    LogLevel,
     Loss,
     Pause,
     Resume,
@@ -42,10 +44,11 @@ Report = Callable[[Log], None]
 class Stream(ABC):
     """One connection of an event loop. The loop's part is below the line in each subclass; the facts are told here."""
 
-    __slots__ = ("_backlogged", "_closing", "_gateway", "_shell", "_tls", "conn")
+    __slots__ = ("_accepted", "_backlogged", "_closing", "_gateway", "_shell", "_tls", "conn")
 
-    def __init__(self, shell: "Shell", tls: TlsPump | None = None) -> None:
+    def __init__(self, shell: "Shell", tls: TlsPump | None = None, *, accepted: bool = False) -> None:
         self.conn = ConnId(0)
+        self._accepted = accepted
         self._shell = shell
         self._gateway = shell.gateway
         self._tls = tls
@@ -65,6 +68,19 @@ class Stream(ABC):
         if self._tls is not None and not reset:
             self.send(self._tls.close())
         self.finish(reset=reset)
+        if self.unsent:
+            self._shell.unsent.add(self)
+
+    def sent_all(self) -> None:
+        """For subclasses: nothing is buffered any more, or never will be sent."""
+        if self in self._shell.unsent:
+            self._shell.unsent.discard(self)
+            self._shell.settle()
+
+    @property
+    @abstractmethod
+    def unsent(self) -> bool:
+        """Whether bytes are still buffered."""
 
     @abstractmethod
     def send(self, data: bytes) -> None:
@@ -97,6 +113,8 @@ class Stream(ABC):
             return
         if self._tls is None:
             shell = self._shell
+            if self._accepted:
+                shell.sync_clock()
             shell.apply(self._gateway.received(self.conn, data, shell.clock()))
         else:
             self._arrived_encrypted(self._tls, data)
@@ -112,10 +130,7 @@ class Stream(ABC):
 
     def broke(self, reason: Loss, detail: str) -> None:
         """The connection is gone, or never came to be."""
-        if not self._closing:
-            self._closing = True
-            self._shell.forget(self.conn)
-            self._shell.apply(self._gateway.lost(self.conn, reason, self._shell.clock(), detail))
+        self._shell.apply(self.lost(reason, detail))
 
     def backlog(self, pending: int) -> None:
         """So many bytes are buffered now; crossing a watermark is told to the core, after the commands under way."""
@@ -125,13 +140,14 @@ class Stream(ABC):
             self._backlogged = not self._backlogged
             self._shell.tell_later(lambda: self._gateway.flushed(self.conn, pending, self._shell.clock()))
 
-    def _lost(self, detail: str) -> list[Command]:
-        """``broke``, for a stream that finds out while commands are carried out."""
+    def lost(self, reason: Loss, detail: str) -> list[Command]:
+        """``broke`` as a fact to tell later, for a stream that finds out while commands are carried out."""
         if self._closing:
             return []
         self._closing = True
+        self.finish(reset=self.unsent)
         self._shell.forget(self.conn)
-        return self._gateway.lost(self.conn, Loss.RESET, self._shell.clock(), detail)
+        return self._gateway.lost(self.conn, reason, self._shell.clock(), detail)
 
     def _tell_connected(self) -> None:
         self._shell.apply(self._gateway.connected(self.conn, self._shell.clock()))
@@ -141,8 +157,7 @@ class Stream(ABC):
         try:
             plain = tls.decrypt(data)
         except TlsPump.Failure as failure:
-            self.send(tls.take_output())
-            self.finish(reset=False)
+            self.send(tls.take_output())  # the alert, as far as it goes out at once
             self.broke(Loss.TLS, str(failure))
             return
         output = tls.take_output()
@@ -156,8 +171,10 @@ class Stream(ABC):
             self._shell.apply(self._gateway.received_eof(self.conn, self._shell.clock()))
 
 
-def why_not(error: OSError) -> tuple[Loss, str]:
+def why_not(error: OSError | UnicodeError) -> tuple[Loss, str]:
     """What a failed connection attempt means to the core, and for people."""
+    if isinstance(error, UnicodeError):
+        return Loss.UNRESOLVED, "not a host name"
     causes = list(_causes(error))
     detail = ", ".join(dict.fromkeys(cause.strerror or str(cause) for cause in causes))
     if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
@@ -185,6 +202,10 @@ class Shell(ABC):
         self.gateway = gateway
         self.clock = clock
         self.streams: dict[ConnId, Stream] = {}
+        self.unsent: set[Stream] = set()
+        """Streams that the core has closed and whose last bytes are still on their way out."""
+        self._core_done = False
+        self._hurried = False
         self._report = report
         self._facts: deque[Callable[[], list[Command]]] = deque()
         self._deadline: float | None = None
@@ -198,7 +219,7 @@ class Shell(ABC):
             LoadFiles: self.load,
             Log: report,
             StopListening: lambda _: self.stop_listening(),
-            Drained: lambda _: self.drained(),
+            Drained: self._drained,
         }
 
     # What a loop adds ----------------------------------------------------------------------------------------------
@@ -222,7 +243,12 @@ class Shell(ABC):
     def stop_listening(self) -> None: ...
 
     @abstractmethod
-    def drained(self) -> None: ...
+    def drained(self) -> None:
+        """Everything has ended and every last byte is out: leave the loop."""
+
+    @abstractmethod
+    def sync_clock(self) -> None:
+        """Tell the core what the wall clock says, cheaply: it may have jumped since the last request."""
 
     # What a loop calls ---------------------------------------------------------------------------------------------
 
@@ -231,6 +257,7 @@ class Shell(ABC):
 
     def accepted(self, stream: Stream, peer: Peer) -> None:
         """A client connected."""
+        self.sync_clock()
         conn, commands = self.gateway.accepted(peer, self.clock())
         stream.conn = conn
         self.streams[conn] = stream
@@ -248,10 +275,14 @@ class Shell(ABC):
     def tick(self) -> None:
         """The deadline has come."""
         self._deadline = None
+        self.sync_clock()
         self.apply(self.gateway.timed_out(self.clock()))
 
     def drain(self, grace: float) -> None:
+        """Shut down within ``grace`` seconds; with none left, without waiting for slow readers either."""
+        self._hurried = grace <= 0
         self.apply(self.gateway.drain(grace, self.clock()))
+        self.settle()
 
     def forget(self, conn: ConnId) -> None:
         self.streams.pop(conn, None)
@@ -267,16 +298,36 @@ class Shell(ABC):
 
     def apply(self, commands: Sequence[Command]) -> None:
         """Carry out commands in order, without ever waiting."""
-        handlers = self._handlers
         for command in commands:
-            handlers[type(command)](command)
+            self._carry_out(command)
         while self._facts:
             for command in self._facts.popleft()():
-                handlers[type(command)](command)
+                self._carry_out(command)
         deadline = self.gateway.deadline()
         if deadline != self._deadline:
             self._deadline = deadline
             self.rearm(deadline)
+
+    def settle(self) -> None:
+        """Leave once the core is done and nothing is buffered, or nobody has the time to wait for that."""
+        if self._core_done and (self._hurried or not self.unsent):
+            self.drained()
+
+    def _carry_out(self, command: Command) -> None:
+        """One connection's trouble must not keep the others' commands from being carried out."""
+        try:
+            self._handlers[type(command)](command)
+        except Exception as error:
+            conn = getattr(command, "conn", ConnId(0))
+            fields = {"command": type(command).__name__, "type": type(error).__name__, "error": str(error)}
+            self._report(Log(LogLevel.ERROR, "a command could not be carried out", fields))
+            stream = self.streams.get(conn)
+            if stream is not None:
+                self.tell_later(partial(stream.lost, Loss.FAILED, type(error).__name__))
+
+    def _drained(self, _: Drained) -> None:
+        self._core_done = True
+        self.settle()
 
     def _write(self, command: Write) -> None:
         stream = self.streams.get(command.conn)

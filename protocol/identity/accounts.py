@@ -23,10 +23,16 @@ class Account:
         self._api_key = api_key
         self._checked_at: float | None = None
         self._source = ""
+        self._from_file = False
 
     def fresh(self, now: float) -> bool:
         """The files were looked at less than ``RECHECK_SECONDS`` ago."""
         return self._checked_at is not None and now - self._checked_at < RECHECK_SECONDS
+
+    def usable(self, wall: float) -> bool:
+        """There is a credential, and nothing says that its time is over."""
+        credential = self.credential
+        return credential is not None and (credential.expires_at is None or credential.expires_at > wall)
 
     def checked(self, result: JobResult, wall: float, now: float) -> list[str]:
         """Take in what the shell found; returns sentences for the log, none of which holds a secret."""
@@ -35,6 +41,11 @@ class Account:
             return []
         self.fingerprint = result.fingerprint
         found = find_credential(result.files, wall=wall)
+        if found.credential is None and found.warnings and self._from_file:
+            # Most likely a file that is being written: the next look will tell.
+            self.fingerprint = None
+            return [*found.warnings, f"account {self.name} keeps the credential it had"]
+        self._from_file = found.credential is not None
         credential = found.credential or self._api_key
         source = found.source or ("ANTHROPIC_API_KEY" if self._api_key is not None else "")
         notes = list(found.warnings)

@@ -103,7 +103,7 @@ class ClientLink(Link, Responder):
     @property
     def _ready(self) -> bool:
         """Another request may begin: not while the client leaves the answers it has got already lying about."""
-        return self._mode is Mode.HEAD and not self._full
+        return self._mode is Mode.HEAD and not self.full
 
     # Requests ------------------------------------------------------------------------------------------------------
 

@@ -30,6 +30,8 @@ class LinkHouse(House, Protocol):
 class Holding(Enum):
     """Reasons for not reading a connection."""
 
+    __hash__ = object.__hash__  # members are single objects; Enum would hash their names in Python
+
     BACKLOG = "the other side takes bytes slower than they come"
     PIPELINE = "enough further requests wait already"
 
@@ -37,7 +39,7 @@ class Holding(Enum):
 class Link(TimerOwner, ABC):
     """One connection as the core holds it."""
 
-    __slots__ = ("_full", "_holding", "_house", "_out", "closed", "conn")
+    __slots__ = ("_holding", "_house", "_out", "closed", "conn", "full")
 
     def __init__(self, conn: ConnId, house: LinkHouse) -> None:
         self.conn = conn
@@ -45,7 +47,7 @@ class Link(TimerOwner, ABC):
         self._house = house
         self._out: list[bytes] = []
         self._holding: set[Holding] = set()
-        self._full = False
+        self.full = False
 
     @abstractmethod
     def received(self, data: bytes) -> None: ...
@@ -66,11 +68,11 @@ class Link(TimerOwner, ABC):
 
     def flushed(self, pending: int) -> None:
         """The shell has ``pending`` unsent bytes for this connection."""
-        if pending > HIGH_WATER and not self._full:
-            self._full = True
+        if pending > HIGH_WATER and not self.full:
+            self.full = True
             self.backlog_changed(True)
-        elif pending <= LOW_WATER and self._full:
-            self._full = False
+        elif pending <= LOW_WATER and self.full:
+            self.full = False
             self.backlog_changed(False)
 
     @property

@@ -19,6 +19,9 @@ from protocol.wire.h1 import (
 )
 from protocol.wire.h1_body import BodyReader, BodyWriter, ChunkedWriter, LengthWriter, NoBodyWriter
 
+STALE_SECONDS: Final = 1.0
+"""How soon after a request a kept connection has to break for the request not to have been looked at."""
+
 METHODS_WITH_BODY: Final = frozenset({b"POST", b"PUT", b"PATCH"})
 
 
@@ -134,7 +137,7 @@ class UpstreamLink(Link, Channel):
 
     def cancel(self) -> None:
         self._events = None
-        self.close()
+        self._break_off()
 
     # The response --------------------------------------------------------------------------------------------------
 
@@ -239,11 +242,16 @@ class UpstreamLink(Link, Channel):
         else:
             self._fail(FailureKind.SILENT, f"{limit:g} s")
 
+    def _break_off(self) -> None:
+        """Close; abruptly where part of the request is still unsent, lest the upstream gets it whole and acts on it."""
+        self.close(reset=self.full or not self._request_done)
+
     def _loss_kind(self) -> FailureKind:
-        """A connection that served before and breaks before a byte of this answer was closed by an upstream that had
-        had enough of it; the request was not looked at.
+        """A connection that served before and breaks within a moment of the request, before a byte of an answer, was
+        closed by an upstream that had had enough of it. One that breaks later may have been at work.
         """
-        return FailureKind.STALE if self._served and not self._touched else FailureKind.LOST
+        at_once = self._house.now - self._active_at <= STALE_SECONDS
+        return FailureKind.STALE if self._served and at_once and not self._touched else FailureKind.LOST
 
     def _fail(self, kind: FailureKind, detail: str, *, gone: bool = False) -> None:
         events = self._events
@@ -251,6 +259,6 @@ class UpstreamLink(Link, Channel):
         if gone:
             self.vanished()
         else:
-            self.close()
+            self._break_off()
         if events is not None:
             events.upstream_failed(Failed(kind, detail, self._house.now))

@@ -49,9 +49,9 @@ def ask(
 
 
 def _usable_credential(call: Call, account: Account) -> Generator[Effect, Outcome, Credential]:
-    """No staler than its files."""
+    """A known one is used at once, while its files are looked at; should it have been replaced, a 401 will tell."""
     if not account.fresh(call.at):
-        yield from check_credentials(account.name)
+        yield from check_credentials(account.name, wait=not account.usable(call.wall))
     if account.credential is None:
         raise Refusal(502, "the router has no usable upstream credential; its operator has to log in or set an API key")
     return account.credential

@@ -18,7 +18,7 @@ MAX_ISSUE_BODY: Final = 64 * 1024
 class IssueRequest(msgspec.Struct):
     """What may be asked for; everything has a default."""
 
-    ttl_hours: int = 24
+    ttl_hours: int | float = 24
     label: Annotated[str, msgspec.Meta(max_length=1024)] = ""
     account: str | None = None
 
@@ -27,7 +27,7 @@ class IssueResponse(msgspec.Struct):
     """The token, shown once, and what it was issued for."""
 
     token: str
-    ttl_hours: int
+    ttl_hours: int | float
     label: str
     account: str | None
 

@@ -5,6 +5,7 @@ import socket
 import ssl
 import struct
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import cast, final
 
 from protocol.commands import LoadFiles, Loss
@@ -22,9 +23,8 @@ class AsyncioStream(Stream, asyncio.Protocol):
     """One transport."""
 
     def __init__(self, shell: "AsyncioShell", tls: TlsPump | None, *, accepted: bool) -> None:
-        super().__init__(shell, tls)
+        super().__init__(shell, tls, accepted=accepted)
         self._owner = shell
-        self._accepted = accepted
         self._transport: asyncio.Transport | None = None
         self._eof_wanted = False
 
@@ -54,6 +54,7 @@ class AsyncioStream(Stream, asyncio.Protocol):
         return not self._closing
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.sent_all()
         self.broke(Loss.RESET, "" if exc is None else getattr(exc, "strerror", None) or type(exc).__name__)
 
     def pause_writing(self) -> None:
@@ -62,6 +63,10 @@ class AsyncioStream(Stream, asyncio.Protocol):
     def resume_writing(self) -> None:
         self.backlog(LOW_WATER)
         self._shell.tell_now()
+
+    @property
+    def unsent(self) -> bool:
+        return self._transport is not None and self._transport.get_write_buffer_size() > 0
 
     # Orders --------------------------------------------------------------------------------------------------------
 
@@ -72,11 +77,12 @@ class AsyncioStream(Stream, asyncio.Protocol):
 
     def send_eof(self) -> None:
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write_eof()
+            with suppress(OSError):  # gone meanwhile; connection_lost tells
+                self._transport.write_eof()
 
     def finish(self, *, reset: bool) -> None:
         transport = self._transport
-        if transport is None:
+        if transport is None or transport.is_closing():
             return
         if reset:
             connection: socket.socket = transport.get_extra_info("socket")
@@ -122,9 +128,9 @@ class AsyncioShell(Shell):
         """Take connections as they come."""
         for listener in self._listeners:
             if listener.family == socket.AF_UNIX:
-                server = await self.loop.create_unix_server(self._client, sock=listener)
+                server = await self.loop.create_unix_server(self._client, sock=listener, backlog=listen.BACKLOG)
             else:
-                server = await self.loop.create_server(self._client, sock=listener)
+                server = await self.loop.create_server(self._client, sock=listener, backlog=listen.BACKLOG)
             self._servers.append(server)
 
     def connect(self, conn: ConnId, origin: Origin) -> None:
@@ -149,12 +155,16 @@ class AsyncioShell(Shell):
             self._alarm = self.loop.call_later(max(0.0, deadline - monotonic()), self._ring)
 
     def stop_listening(self) -> None:
+        listen.remove_socket_files(self._listeners)  # before the servers close the sockets that know their names
         for server in self._servers:
             server.close()
         listen.close_all(self._listeners)
 
     def drained(self) -> None:
         self.finished.set()
+
+    def sync_clock(self) -> None:
+        self.gateway.clock_synced(epoch())
 
     def close(self) -> None:
         """Leave nothing running behind."""
@@ -170,7 +180,6 @@ class AsyncioShell(Shell):
 
     def _ring(self) -> None:
         self._alarm = None
-        self.gateway.clock_synced(epoch())
         self.tick()
 
     async def _connect(self, conn: ConnId, origin: Origin) -> None:
@@ -178,8 +187,11 @@ class AsyncioShell(Shell):
         stream = AsyncioStream(self, tls, accepted=False)
         stream.conn = conn
         try:
-            await self.loop.create_connection(lambda: stream, origin.host, origin.port)
-        except OSError as error:
+            if isinstance(self.loop, asyncio.BaseEventLoop):  # races the host's addresses (RFC 8305); uvloop cannot
+                await self.loop.create_connection(lambda: stream, origin.host, origin.port, happy_eyeballs_delay=0.25)
+            else:
+                await self.loop.create_connection(lambda: stream, origin.host, origin.port)
+        except (OSError, UnicodeError) as error:
             self.not_connected(conn, *why_not(error))
         finally:
             self._connecting.pop(conn, None)

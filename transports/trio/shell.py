@@ -46,8 +46,16 @@ class TrioStream(Stream):
         "_writing",
     )
 
-    def __init__(self, shell: Shell, nursery: trio.Nursery, connection: socket.socket, tls: TlsPump | None) -> None:
-        super().__init__(shell, tls)
+    def __init__(
+        self,
+        shell: Shell,
+        nursery: trio.Nursery,
+        connection: socket.socket,
+        tls: TlsPump | None,
+        *,
+        accepted: bool = False,
+    ) -> None:
+        super().__init__(shell, tls, accepted=accepted)
         self._nursery = nursery
         self._socket = connection
         self._outbox: deque[bytes] = deque()
@@ -63,6 +71,10 @@ class TrioStream(Stream):
         """Nobody is reading, so nobody else would notice that the connection broke."""
         return self._at_eof or self._resumed is not None
 
+    @property
+    def unsent(self) -> bool:
+        return self._pending > 0
+
     async def read(self) -> None:
         """Tell what arrives until the peer ends or the connection is closed."""
         connection = self._socket
@@ -71,6 +83,7 @@ class TrioStream(Stream):
             while not self._closing:
                 if self._resumed is not None:
                     await self._resumed.wait()
+                    continue
                 await wait_readable(connection)
                 try:
                     data = receive(READ_SIZE)
@@ -81,11 +94,13 @@ class TrioStream(Stream):
                     self.arrived_eof()
                     return
                 self.arrived(data)
+                del data  # it would lie here as long as the connection is silent
         except trio.ClosedResourceError:
             return
         except OSError as error:
-            self._close_socket()
             self.broke(Loss.RESET, error.strerror or "")
+        except Exception as error:  # one connection's trouble must not end the others
+            self.broke(Loss.FAILED, f"{type(error).__name__}: {error}")
 
     def send(self, data: bytes) -> None:
         if self._pending:
@@ -100,7 +115,7 @@ class TrioStream(Stream):
         except OSError as error:
             self._write_failed = True  # the reader finds out why, after all that the peer sent before
             if self._deaf:
-                self._shell.tell_later(partial(self._lost, error.strerror or ""))
+                self._shell.tell_later(partial(self.lost, Loss.RESET, error.strerror or ""))
             return
         if sent < len(data):
             self._buffer(data[sent:])
@@ -139,28 +154,33 @@ class TrioStream(Stream):
     async def _write_rest(self) -> None:
         """Send what the socket did not take at once. After ``finish`` the scope's deadline gives the peer so long."""
         connection, outbox = self._socket, self._outbox
-        try:
-            with self._writing:
+        with self._writing:
+            try:
                 while outbox:
                     await wait_writable(connection)
-                    sent = connection.send(outbox[0])
+                    try:
+                        sent = connection.send(outbox[0])
+                    except (BlockingIOError, InterruptedError):
+                        continue
                     self._pending -= sent
                     rest = outbox.popleft()[sent:]
                     if rest:
                         outbox.appendleft(rest)
                     self.backlog(self._pending)
                     self._shell.tell_now()
-        except (BlockingIOError, InterruptedError):
-            self._nursery.start_soon(self._write_rest)
-            return
-        except (trio.ClosedResourceError, OSError):
-            self._write_failed = True
+            except trio.ClosedResourceError:
+                self._write_failed = True
+            except OSError as error:
+                self._write_failed = True
+                if self._deaf:
+                    self.broke(Loss.RESET, error.strerror or "")
         outbox.clear()
         self._pending = 0
         if self._closing:
             self._close_socket()
         elif self._eof_wanted:
             self._shutdown()
+        self.sent_all()
 
     def _shutdown(self) -> None:
         try:
@@ -170,7 +190,8 @@ class TrioStream(Stream):
 
     def _reset(self) -> None:
         try:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            if self._socket.fileno() >= 0:
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         finally:
             self._close_socket()
 
@@ -201,8 +222,8 @@ class TrioShell(Shell):
         self._alarm = trio.CancelScope()
 
     async def accept_from(self, listener: socket.socket) -> None:
-        """Take connections as they come."""
-        while True:
+        """Take connections as they come, until nobody listens any more."""
+        while listener.fileno() >= 0:
             try:
                 await wait_readable(listener)
                 connection, _ = listener.accept()
@@ -212,7 +233,7 @@ class TrioShell(Shell):
                 return
             except OSError as error:
                 if error.errno not in _OUT_OF_DESCRIPTORS:
-                    raise
+                    continue  # that connection was gone before it was taken (accept(2), "Error handling")
                 self._report(Log(LogLevel.ERROR, "cannot accept connections", {"error": error.strerror}))
                 await trio.sleep(ACCEPT_PAUSE_SECONDS)
                 continue
@@ -224,7 +245,6 @@ class TrioShell(Shell):
             with self._alarm:
                 await trio.sleep_forever()
             self._alarm = trio.CancelScope()
-            self.gateway.clock_synced(epoch())
             self.tick()
 
     def connect(self, conn: ConnId, origin: Origin) -> None:
@@ -250,6 +270,9 @@ class TrioShell(Shell):
     def drained(self) -> None:
         self.finished.set()
 
+    def sync_clock(self) -> None:
+        self.gateway.clock_synced(epoch())
+
     def _accept(self, connection: socket.socket) -> None:
         try:
             connection.setblocking(False)
@@ -258,7 +281,7 @@ class TrioShell(Shell):
         except OSError:
             connection.close()
             return
-        stream = TrioStream(self, self._nursery, connection, None)
+        stream = TrioStream(self, self._nursery, connection, None, accepted=True)
         self.accepted(stream, peer)
         self._nursery.start_soon(stream.read)
 
@@ -268,7 +291,7 @@ class TrioShell(Shell):
             with scope:
                 winner = await trio.open_tcp_stream(origin.host, origin.port)
                 connection = socket.socket(fileno=winner.socket.detach())
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             self._connecting.pop(conn, None)
             self.not_connected(conn, *why_not(error))
             return
