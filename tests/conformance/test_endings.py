@@ -150,7 +150,7 @@ def test_a_client_that_breaks_off_its_body_cancels_the_request(stage: Stage) -> 
     upstream = stage.upstream()
     upstream.until(b"x" * 500)
     client.close()
-    with pytest.raises(ConnectionResetError):  # a plain end could pass for a half-close, and the request for a whole one
+    with pytest.raises(ConnectionResetError):  # a plain end could pass for a half-close, the request for a whole one
         upstream.rest()
 
 
