@@ -13,6 +13,8 @@ class EventStreamPassthrough(Relay):
 
     __slots__ = ("_boundary", "_seen")
 
+    failed = False
+
     def __init__(self) -> None:
         self._boundary = EventBoundary()
         self._seen = self._boundary.seen  # bound once: this is the path of every chunk

@@ -6,9 +6,15 @@ from protocol.errors import Refusal
 
 
 class Relay(ABC):
-    """Transforms one response body. After ``finish`` or ``abort`` it is spent."""
+    """Transforms one response body. After ``finish`` or ``abort`` it is spent.
+
+    ``failed`` turns true when the client was told of an error inside the body, so that the response must not end as a
+    complete one does. It is looked at after every chunk, hence no property.
+    """
 
     __slots__ = ()
+
+    failed: bool
 
     @abstractmethod
     def feed(self, data: bytes) -> bytes:
@@ -27,11 +33,6 @@ class Relay(ABC):
         """The client was told everything, so whatever becomes of the upstream now cannot spoil the response."""
         return False
 
-    @property
-    def failed(self) -> bool:
-        """The client was told of an error inside the body, so the response must not end the way a complete one does."""
-        return False
-
     def comment(self) -> bytes | None:
         """A keep-alive that means nothing to the client, or None where none may be sent at this point."""
         return None
@@ -41,6 +42,8 @@ class Passthrough(Relay):
     """Any body, byte for byte. A cut shows as a response that never ends properly."""
 
     __slots__ = ()
+
+    failed = False
 
     def feed(self, data: bytes) -> bytes:
         return data

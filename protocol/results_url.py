@@ -42,6 +42,8 @@ class ResultsUrlRelay(Relay):
 
     __slots__ = ("_base", "_gathered")
 
+    failed = False
+
     def __init__(self, base: str) -> None:
         self._base = base
         self._gathered = bytearray()

@@ -59,10 +59,11 @@ class MessageStream(Relay):
     error, after which nothing more is sent. ``ping`` and event types that are unknown are passed over.
     """
 
-    __slots__ = ("_decoder", "_index", "_writer", "message", "phase")
+    __slots__ = ("_decoder", "_index", "_writer", "failed", "message", "phase")
 
     def __init__(self) -> None:
         self.phase = Phase.AWAITED
+        self.failed = False
         self.message = Message("")
         self._decoder = SseDecoder()
         self._writer: BlockWriter | None = None
@@ -72,11 +73,6 @@ class MessageStream(Relay):
     def complete(self) -> bool:
         """Whether the message was told to its end."""
         return self.phase is Phase.COMPLETE
-
-    @property
-    def failed(self) -> bool:
-        """Whether the client was told of an error, so that the response must not end the way a complete one does."""
-        return self.phase is Phase.FAILED
 
     def feed(self, data: bytes) -> bytes:
         written: list[bytes] = []
@@ -182,6 +178,7 @@ class MessageStream(Relay):
         self._writer = None
         written = self.broken(refusal)
         self.phase = Phase.FAILED
+        self.failed = True
         return written
 
 
