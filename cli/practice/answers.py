@@ -1,7 +1,7 @@
 """Answers with the provider's headers: JSON, streams, files, and errors in Anthropic's shape."""
 
 import gzip
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import formatdate
@@ -27,13 +27,14 @@ Json: TypeAlias = dict[str, Any]
 class Answer:
     """An HTTP answer. A body of ``bytes`` has a content length; an iterable is a stream of writes, chunked.
 
-    ``wanted`` tells whoever sends it which mishaps to play out on the way.
+    ``wanted`` tells whoever sends it which mishaps to play out on the way, ``ended`` is called when it is over.
     """
 
     status: int
     headers: Headers
     body: bytes | Iterable[bytes]
     wanted: Directives
+    ended: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,14 @@ class Context:
         """An error in Anthropic's shape; of the rate-limit headers it has only those that it brings itself."""
         body = msgspec.json.encode(error_body(refusal, self.request_id))
         return self._sized(refusal.status, self._headers(b"application/json") + refusal.headers, body, wanted)
+
+    def oauth_error(self, status: int, code: str, description: str, wanted: Directives) -> Answer:
+        """An error of the token endpoint (RFC 6749 section 5.2)."""
+        body = msgspec.json.encode({"error": code, "error_description": description})
+        headers = self._headers(b"application/json")
+        if wanted.retry_after is not None:
+            headers.append((b"retry-after", str(wanted.retry_after).encode()))
+        return self._sized(status, headers, body, wanted)
 
     def _sized(self, status: int, headers: Headers, body: bytes, wanted: Directives) -> Answer:
         if wanted.gzip and self.accepts_gzip:

@@ -8,7 +8,8 @@ import asyncio
 import socket
 import struct
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from http import HTTPStatus
 from typing import Final, cast
 
@@ -147,6 +148,12 @@ class Connection(asyncio.Protocol):
     def _answer(self, answer: Answer) -> None:
         self._answering = asyncio.get_running_loop().create_task(self._play(answer))
         self._answering.add_done_callback(self._answered)
+        if answer.ended is not None:
+            self._answering.add_done_callback(partial(self._tell_ended, answer.ended))
+
+    def _tell_ended(self, ended: Callable[[], None], _: asyncio.Task[None]) -> None:
+        ended()
+        self._journal.progressed()
 
     def _answered(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (bug := task.exception()) is not None:

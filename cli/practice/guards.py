@@ -1,7 +1,7 @@
 """What the provider checks on every request head, and what a gateway in front of it must never let through."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Container
 from typing import Final
 
 from protocol.errors import Refusal
@@ -36,7 +36,7 @@ FOREIGN_HEADERS: Final = frozenset(
 _VERSION: Final = re.compile(rb"\d{4}-\d{2}-\d{2}")
 
 
-def credential(head: RequestHead, accepted: Collection[str] | None) -> str:
+def credential(head: RequestHead, accepted: Container[str] | None) -> str:
     """The one credential of a request. With ``accepted`` None, any well-formed one is good.
 
     :raises Refusal: 400 for a header that should not have come this far, or without an API version; 401 for a gateway

@@ -10,6 +10,7 @@ from msgspec import Raw
 from cli.practice.answers import Answer, Context, error_body, ordered_error
 from cli.practice.directives import Directives, Wishes, directives, in_header
 from cli.practice.guards import credential, listed, values
+from cli.practice.oauth import TOKEN_PATH, Logins
 from cli.practice.prompts import MessagesRequest, Prompt, heard, parse
 from cli.practice.replies import Reply, compose, identifier, message, server_sent_event, stream
 from cli.practice.resources import MODELS, Batches, Files, model, page
@@ -26,11 +27,15 @@ class Provider:
     :param origin: what the absolute ``results_url`` of a batch starts with.
     :param accepted: the credentials that are good; None takes any well-formed one.
     :param orders: standing directives by credential, in the header's notation; read anew for each request.
+    :param logins: whose access tokens are good besides, while they live.
     """
 
-    def __init__(self, origin: str, accepted: Collection[str] | None, orders: Mapping[str, str]) -> None:
+    def __init__(
+        self, origin: str, accepted: Collection[str] | None, orders: Mapping[str, str], logins: Logins | None = None
+    ) -> None:
         self._accepted = accepted
         self._orders = orders
+        self._logins = logins or Logins()
         self._batches = Batches(origin, self._batch_reply)
         self._files = Files()
         self._requests = 0
@@ -40,8 +45,12 @@ class Provider:
         context = self._context(head, wall)
         if head.method in {b"HEAD", b"GET"} and head.path == b"/api/hello":
             return context.whole(b"", b"text/plain", NO_WISHES)
+        if head.method == b"POST" and head.path == TOKEN_PATH:
+            return self._logins.answer(body, context)
         try:
-            wishes = self._standing_wishes(credential(head, self._accepted)) | _header_wishes(head.headers)
+            token = credential(head, self._logins.among(self._accepted))
+            self._logins.check(token, wall)
+            wishes = self._standing_wishes(token) | _header_wishes(head.headers)
             wanted = directives(wishes)
             if wanted.error is not None:
                 return context.error(ordered_error(wanted, wall), wanted)

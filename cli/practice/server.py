@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from cli.practice.connection import Connection
+from cli.practice.oauth import Logins
 from cli.practice.provider import Provider
 from cli.practice.records import Journal, Record
 
@@ -46,6 +47,8 @@ class PracticeUpstream:
         self.port = port
         self.orders: dict[str, str] = {}
         """Standing directives by credential, such as ``{PRACTICE_TOKEN: "error=529"}``; may be changed at any time."""
+        self.logins = Logins()
+        """OAuth sessions, and how its token endpoint behaves; survives a restart."""
         self._ssl_context = ssl_context
         self._credentials = credentials
         self._results_origin = results_origin
@@ -115,7 +118,7 @@ class PracticeUpstream:
         loop = asyncio.get_running_loop()
         stopping = asyncio.Event()
         self._ask_to_stop = lambda: loop.call_soon_threadsafe(stopping.set)
-        provider = Provider(self._results_origin or self.origin, self._credentials, self.orders)
+        provider = Provider(self._results_origin or self.origin, self._credentials, self.orders, self.logins)
         connections: set[Connection] = set()
         server = await loop.create_server(
             lambda: Connection(provider, self._journal, connections),
