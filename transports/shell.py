@@ -311,6 +311,7 @@ class Shell(ABC):
     def settle(self) -> None:
         """Leave once the core is done and nothing is buffered, or nobody has the time to wait for that."""
         if self._core_done and (self._hurried or not self.unsent):
+            self._core_done = False
             self.drained()
 
     def _carry_out(self, command: Command) -> None:

@@ -23,7 +23,7 @@ class Account:
         self._api_key = api_key
         self._checked_at: float | None = None
         self._source = ""
-        self._from_file = False
+        self._file = ""
 
     def fresh(self, now: float) -> bool:
         """The files were looked at less than ``RECHECK_SECONDS`` ago."""
@@ -41,11 +41,11 @@ class Account:
             return []
         self.fingerprint = result.fingerprint
         found = find_credential(result.files, wall=wall)
-        if found.credential is None and found.warnings and self._from_file:
-            # Most likely a file that is being written: the next look will tell.
+        if found.credential is None and self._file and any(self._file in warning for warning in found.warnings):
+            # The file is there but makes no sense, most likely because it is being written: the next look will tell.
             self.fingerprint = None
             return [*found.warnings, f"account {self.name} keeps the credential it had"]
-        self._from_file = found.credential is not None
+        self._file = found.source
         credential = found.credential or self._api_key
         source = found.source or ("ANTHROPIC_API_KEY" if self._api_key is not None else "")
         notes = list(found.warnings)

@@ -7,6 +7,7 @@ import pytest
 from protocol.effects import (
     FAILURES,
     BodyRead,
+    CheckCredentials,
     CredentialsChecked,
     Effect,
     Failed,
@@ -44,6 +45,12 @@ def test_each_helper_returns_what_its_question_is_about() -> None:
     assert told(read_body(10), READ) == b"all of it"
     assert told(read_response(10), READ) == b"all of it"
     assert told(check_credentials("primary"), CHECKED) == 2.0
+    assert told(check_credentials("primary", wait=False), CHECKED) == 2.0
+
+
+def test_a_check_is_waited_for_unless_it_is_said_otherwise() -> None:
+    assert next(check_credentials("primary")) == CheckCredentials("primary", wait=True)
+    assert next(check_credentials("primary", wait=False)) == CheckCredentials("primary", wait=False)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from protocol.effects import (
     Reply,
     Script,
     UpstreamRequest,
+    read_body,
 )
 from protocol.errors import LocalError, Refusal
 from protocol.event_relay import EventStreamPassthrough
@@ -94,6 +95,15 @@ def test_every_step_in_every_phase_follows_the_table(phase: Phase, step: Step) -
 def test_ends_are_ends_and_nothing_else_is() -> None:
     assert {phase for phase, _ in LIFECYCLE} == set(Phase) - ENDS
     assert set(LIFECYCLE.values()) == {Phase.RELAYING, *ENDS}
+
+
+def test_what_has_not_begun_cannot_be_broken_off() -> None:
+    """Whoever has been sent nothing gets a whole answer, if only an error."""
+    play = asking()
+    with pytest.raises(LocalError):
+        play.exchange._move(Step.BROKEN)
+    play.exchange.refuse(Refusal(503, "over"))
+    assert (play.client.status, play.client.ended, play.client.cuts) == (503, 1, [])
 
 
 @pytest.mark.parametrize("phase", Phase)
@@ -192,6 +202,28 @@ def test_an_answer_cancels_what_was_asked() -> None:
     play.assert_ended_once(Phase.DONE)
 
 
+def test_a_check_that_is_not_waited_for_is_made_all_the_same() -> None:
+    def script() -> Script:
+        yield CheckCredentials("primary", wait=False)
+        yield ASKED
+
+    play = Play(script())
+    assert play.house.checks == [("primary", None)]
+    assert len(play.house.channels) == 1
+
+
+def test_a_check_that_is_waited_for_holds_the_request() -> None:
+    def script() -> Script:
+        yield CheckCredentials("primary")
+        yield ASKED
+
+    play = Play(script())
+    assert play.house.checks == [("primary", play.exchange)]
+    assert play.house.channels == []
+    play.exchange.credentials_checked()
+    assert len(play.house.channels) == 1
+
+
 def test_another_fetch_cancels_the_last_one() -> None:
     play = Play(forever())
     first = play.upstream
@@ -252,22 +284,18 @@ class Fussy(Relay):
 
     def __init__(self, *, in_band: bool) -> None:
         self._in_band = in_band
-        self._failed = False
-
-    @property
-    def failed(self) -> bool:
-        return self._failed
+        self.failed = False
 
     def feed(self, data: bytes) -> bytes:
         if b"bad" not in data:
             return data
         if not self._in_band:
             raise Refusal(502, "bad")
-        self._failed = True
+        self.failed = True
         return b"error: bad"
 
     def finish(self) -> bytes:
-        self._failed = self._failed or self._in_band
+        self.failed = self.failed or self._in_band
         return b"unfinished" if self._in_band else b"the end"
 
     def abort(self, error: Refusal) -> bytes | None:
@@ -361,6 +389,21 @@ def test_a_body_longer_than_a_script_takes_is_a_413() -> None:
     grown = Play(echoes(), None)
     grown.exchange.request_body(b"x" * 11)
     assert grown.client.status == 413
+
+
+def test_a_client_that_was_held_goes_on_when_a_script_wants_the_whole_body() -> None:
+    def script() -> Script:
+        yield CheckCredentials("primary")
+        yield from read_body(1 << 20)
+        yield Answer(head(), b"enough")
+
+    play = Play(script(), None, replay=100_000)
+    play.exchange.request_body(b"x" * 100_001)
+    assert play.client.held()
+    play.exchange.credentials_checked()
+    assert not play.client.held()
+    play.exchange.request_end()
+    assert play.client.body == b"enough"
 
 
 def gathers() -> Script:

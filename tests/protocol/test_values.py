@@ -75,6 +75,12 @@ def test_anything_else_is_no_base_url(text: str) -> None:
         BaseUrl.parse(text)
 
 
+@pytest.mark.parametrize("host", ["a..b", ".host", "x" * 64, "x" * 64 + ".test"])
+def test_a_name_that_no_resolver_can_be_asked_for_is_no_host(host: str) -> None:
+    with pytest.raises(ValueError, match="is not a host name"):
+        BaseUrl.parse(f"https://{host}:443/path")
+
+
 @given(text=st.text(max_size=30) | st.text(max_size=30).map("https://".__add__))
 def test_any_text_is_a_base_url_that_survives_or_a_value_error(text: str) -> None:
     try:

@@ -94,15 +94,15 @@ class House:
         self.now = 100.0
         self.timers = Timers()
         self.channels: list[Connection] = []
-        self.waiters: list[CredentialWaiter] = []
+        self.checks: list[tuple[str, CredentialWaiter | None]] = []
         self.ended: list[Exchange] = []
 
     def open_channel(self, origin: Origin, *, fresh: bool) -> Connection:
         self.channels.append(Connection())
         return self.channels[-1]
 
-    def check_credentials(self, account: str, waiter: CredentialWaiter) -> None:
-        self.waiters.append(waiter)
+    def check_credentials(self, account: str, waiter: CredentialWaiter | None) -> None:
+        self.checks.append((account, waiter))
 
     def log(self, level: LogLevel, event: str, fields: Mapping[str, str | int | float | None]) -> None:
         raise AssertionError(event)

@@ -6,18 +6,23 @@ happens, two promises are watched: no order names a connection that is closed, a
 
 from typing import Final, Self
 
+import pytest
+
 from protocol.commands import Close, Command, Connect, FileContent, Log, Pause, Resume, ShutdownWrite, Write
 from protocol.config import Config
 from protocol.identity.tokens import issue
 from protocol.values import Secret
 from tests.support.requests import BODY, EVENT, REPLY, STREAM_HEAD, chunk, get, post, reply
-from tests.support.stage import CREDENTIALS, TOKEN_SECRET, MemoryEnd
+from tests.support.stage import CREDENTIALS, OAUTH_TOKEN, TOKEN_SECRET, MemoryEnd
 from transports.memory import EPOCH, LOCAL, MemoryPeer, MemoryShell
 
 READ: Final = 64 * 1024
 """The most that reaches the router at once, as from a socket."""
 
 CREDENTIAL_FILE: Final = "/home/credentials.json"
+
+EXPIRED: Final = b'{"accessToken": "%s", "expiresAt": 1}' % OAUTH_TOKEN.encode()
+"""A credential file that says its time is over: what is known of it is not used before it was looked at again."""
 
 
 class Client(MemoryEnd):
@@ -87,6 +92,12 @@ class Client(MemoryEnd):
     def gone(self) -> bool:
         """The router has closed this connection."""
         return self.peer.closed
+
+    def broken_off(self) -> bytes:
+        """The router has reset this connection; returns what had come over it since the last look."""
+        with pytest.raises(ConnectionResetError):
+            self.rest()
+        return self._take(len(self.received))
 
     def held(self) -> bool:
         """The router has stopped reading from this connection."""
@@ -158,6 +169,15 @@ class Scene:
         upstream.streams(EVENT)
         client.head()
         assert client.exactly(len(chunk(EVENT))) == chunk(EVENT)
+        return client, upstream
+
+    def used_before(self) -> tuple[Client, Upstream]:
+        """A client that has been answered, and the connection that did it, idle now."""
+        client = self.client().posts()
+        upstream = self.upstream()
+        upstream.got()
+        upstream.replies()
+        client.saw(200)
         return client, upstream
 
     # What came of it -----------------------------------------------------------------------------------------------

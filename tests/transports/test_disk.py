@@ -26,7 +26,7 @@ def test_each_path_has_its_content_or_its_reason_in_the_asked_order(paths: list[
     one, two, folder, below = loaded(paths).files
     assert one == (paths[0], b"first")
     assert two == (paths[1], Missing())
-    assert folder == (paths[2], Unreadable("Is a directory"))
+    assert folder == (paths[2], Unreadable("not a regular file"))
     assert below == (paths[3], Missing())
 
 
@@ -64,3 +64,12 @@ def test_a_file_that_may_not_be_read_says_so(paths: list[str], tmp_path: Path) -
     ((_, content),) = loaded([str(loop)]).files
     assert isinstance(content, Unreadable)
     assert content.reason
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    """Opening one lasts until somebody writes into it."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    (tmp_path / "link").symlink_to(pipe)
+    paths = [str(pipe), str(tmp_path / "link"), os.devnull]
+    assert loaded(paths).files == [(path, Unreadable("not a regular file")) for path in paths]

@@ -12,7 +12,7 @@ import pytest
 
 from protocol.config import Config
 from protocol.values import Peer, PeerKind
-from transports.listen import address_text, close_all, open_listeners, peer_of, tune
+from transports.listen import address_text, close_all, open_listeners, peer_of, remove_socket_files, tune
 
 HAS_IPV6 = socket.has_ipv6 and os.path.exists("/proc/net/if_inet6")
 
@@ -105,6 +105,17 @@ def test_a_file_that_is_gone_already_does_not_matter(stack: ExitStack, tmp_path:
     listeners = listening(stack, UNIX_SOCKET=str(path))
     path.unlink()
     close_all(listeners)
+
+
+def test_the_file_may_go_before_the_listener(stack: ExitStack, tmp_path: Path) -> None:
+    """A loop that closes the sockets itself takes the knowledge of their names with it."""
+    path = tmp_path / "router.sock"
+    listeners = listening(stack, UNIX_SOCKET=str(path))
+    remove_socket_files(listeners)
+    assert not path.exists()
+    listeners[0].close()
+    remove_socket_files(listeners)
+    remove_socket_files(listening(stack, ROUTER_HOST="127.0.0.1"))
 
 
 def test_a_stale_unix_socket_is_replaced(stack: ExitStack, tmp_path: Path) -> None:

@@ -1,119 +1,17 @@
 """The loop-free half of a shell: commands become verbs, events become facts, in order, without a step in between."""
 
 import socket
-from collections import deque
-from typing import final
 
 import pytest
 
-from protocol.commands import FilesLoaded, LoadFiles, Log, Loss
-from protocol.config import Config
-from protocol.gateway import Gateway
-from protocol.identity.tokens import issue
+from protocol.commands import LoadFiles, LogLevel, Loss, Write
 from protocol.links.link import HIGH_WATER, LOW_WATER
-from protocol.values import ConnId, Origin, Secret
+from protocol.values import JobId
+from tests.support.bare import BareShell, encrypted
 from tests.support.requests import BODY, EVENT, LAST_CHUNK, STREAM_HEAD, chunk, get, post, reply
-from tests.support.stage import CREDENTIALS, TOKEN_SECRET
 from tests.support.tls import CLIENT_CONTEXT, NAME, STRANGER, Server, server_context
-from transports.memory import EPOCH, LOCAL
-from transports.shell import Shell, Stream, why_not
+from transports.shell import why_not
 from transports.tls import TlsPump
-
-
-@final
-class Wire(Stream):
-    """A stream that keeps what it is told to do."""
-
-    def __init__(self, shell: Shell, tls: TlsPump | None = None) -> None:
-        super().__init__(shell, tls)
-        self.sent = b""
-        self.done: list[str] = []
-
-    def send(self, data: bytes) -> None:
-        self.sent += data
-
-    def send_eof(self) -> None:
-        self.done.append("eof")
-
-    def finish(self, *, reset: bool) -> None:
-        self.done.append("reset" if reset else "close")
-
-    def pause(self) -> None:
-        self.done.append("pause")
-
-    def resume(self) -> None:
-        self.done.append("resume")
-
-    def taken(self) -> bytes:
-        sent, self.sent = self.sent, b""
-        return sent
-
-
-@final
-class BareShell(Shell):
-    """A shell whose loop is the test."""
-
-    def __init__(self, **settings: str) -> None:
-        self.now = 1000.0
-        self.logs: list[Log] = []
-        self.connecting: deque[tuple[ConnId, Origin]] = deque()
-        self.abandoned: list[ConnId] = []
-        self.armed: list[float | None] = []
-        self.done: list[str] = []
-        values = {"TOKEN_SECRET": TOKEN_SECRET, "CLAUDE_CODE_HOME": "/home", "UPSTREAM_BASE_URL": f"https://{NAME}"}
-        config = Config.parse({**values, **settings}, home="/home")
-        gateway = Gateway(config, entropy=lambda size: bytes(size), epoch=EPOCH - self.now)
-        super().__init__(gateway, clock=lambda: self.now, report=self.logs.append)
-        self.start()
-
-    def connect(self, conn: ConnId, origin: Origin) -> None:
-        self.connecting.append((conn, origin))
-
-    def abandon_connect(self, conn: ConnId) -> None:
-        self.abandoned.append(conn)
-
-    def load(self, command: LoadFiles) -> None:
-        result = FilesLoaded([(command.paths[0], CREDENTIALS)], "fingerprint")
-        self.tell_later(lambda: self.gateway.completed(command.job, result, self.now))
-
-    def rearm(self, deadline: float | None) -> None:
-        self.armed.append(deadline)
-
-    def stop_listening(self) -> None:
-        self.done.append("stop listening")
-
-    def drained(self) -> None:
-        self.done.append("drained")
-
-    def client(self) -> Wire:
-        wire = Wire(self)
-        self.accepted(wire, LOCAL)
-        return wire
-
-    def asking(self) -> Wire:
-        """A client that has asked for a message."""
-        secret = Secret(TOKEN_SECRET)
-        issued = issue(secret, ttl_hours=1, label="", wall=EPOCH, entropy=lambda size: bytes(size))
-        client = self.client()
-        client.arrived(post(issued.token.reveal().encode()))
-        return client
-
-    def upstream_over(self, tls: TlsPump | None) -> Wire:
-        """The connection that was asked for is made."""
-        conn, _ = self.connecting.popleft()
-        wire = Wire(self, tls)
-        self.upstream(conn, wire)
-        wire.opened()
-        return wire
-
-
-def encrypted(shell: BareShell, server: Server) -> Wire:
-    """A connection to the upstream, after the handshake."""
-    wire = shell.upstream_over(TlsPump(CLIENT_CONTEXT, NAME))
-    while data := wire.taken():
-        wire.arrived(server.takes(data))
-    return wire
-
 
 # --- commands ---------------------------------------------------------------------------------------------------------
 
@@ -136,7 +34,7 @@ def test_nothing_that_happens_to_a_closed_connection_is_told() -> None:
     client.arrived_eof()
     client.broke(Loss.RESET, "")
     client.backlog(1 << 20)
-    assert client._lost("") == []
+    assert client.lost(Loss.RESET, "") == []
     shell.tell_now()
     assert len(shell.logs) == logged
     assert client.done == ["close"]
@@ -213,7 +111,7 @@ def test_a_client_that_is_lost_amid_a_turn_is_told_as_a_fact_of_its_own() -> Non
     shell = BareShell()
     client = shell.asking()
     upstream = shell.upstream_over(None)
-    shell.tell_later(lambda: client._lost("broken pipe"))
+    shell.tell_later(lambda: client.lost(Loss.RESET, "broken pipe"))
     shell.tell_now()
     assert upstream.done == ["close"]
     assert not shell.streams
@@ -224,6 +122,123 @@ def test_an_upload_that_is_answered_early_is_half_closed() -> None:
     client = shell.client()
     client.arrived(post(b"la_sk_wrong", b"x" * 1000)[:-500])
     assert client.done == ["eof"]
+
+
+def test_the_wall_clock_is_read_again_for_each_request_of_a_client() -> None:
+    """It may have been set while the connection was idle."""
+    shell = BareShell()
+    client = shell.asking()
+    upstream = shell.upstream_over(None)
+    upstream.arrived(reply())
+    assert client.taken().startswith(b"HTTP/1.1 200 ")
+    shell.epoch += 3601
+    client.arrived(post(shell.token()))
+    assert client.taken().startswith(b"HTTP/1.1 401 ")
+    assert not shell.connecting
+
+
+# --- shutting down ----------------------------------------------------------------------------------------------------
+
+
+def test_the_loop_is_left_only_when_every_last_byte_is_out() -> None:
+    shell = BareShell()
+    slow, slower = shell.client(), shell.client()
+    slow.stuck = slower.stuck = True
+    shell.drain(5)
+    assert (slow.done, slower.done) == (["close"], ["close"])
+    slow.flows()
+    assert shell.done == ["stop listening"]
+    slower.flows()
+    assert shell.done == ["stop listening", "drained"]
+    assert not shell.unsent
+
+
+def test_last_bytes_that_were_closed_before_the_shutdown_are_waited_for_too() -> None:
+    shell = BareShell()
+    client = shell.client()
+    client.stuck = True
+    client.arrived(get(b"/health", b"Connection: close"))
+    assert client.done == ["close"]
+    shell.drain(5)
+    assert shell.done == ["stop listening"]
+    client.flows()
+    assert shell.done == ["stop listening", "drained"]
+
+
+def test_bytes_that_are_out_before_the_core_is_done_do_not_end_it() -> None:
+    shell = BareShell()
+    client, _ = shell.client(), shell.asking()
+    client.stuck = True
+    client.arrived(get(b"/health", b"Connection: close"))
+    shell.drain(5)
+    client.flows()
+    assert shell.done == ["stop listening"]
+
+
+@pytest.mark.parametrize("grace", [[0.0], [60.0, 0.0]])
+def test_whoever_has_no_time_left_does_not_wait_for_slow_readers(grace: list[float]) -> None:
+    shell = BareShell()
+    shell.client().stuck = True
+    for seconds in grace:
+        assert "drained" not in shell.done
+        shell.drain(seconds)
+    assert shell.done == ["stop listening", "drained"]
+
+
+# --- trouble ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("amid_facts", [False, True])
+def test_a_command_that_fails_costs_its_own_connection_and_no_other(amid_facts: bool) -> None:
+    shell = BareShell()
+    troubled, other = shell.client(), shell.client()
+    troubled.fault = RuntimeError("no idea")
+    commands = [Write(troubled.conn, b"one"), Write(other.conn, b"two")]
+    if amid_facts:
+        shell.tell_later(lambda: list(commands))
+        shell.tell_now()
+    else:
+        shell.apply(commands)
+    assert other.sent == b"two"
+    assert (troubled.done, other.done) == (["close"], [])
+    assert list(shell.streams) == [other.conn]
+    assert list(shell.gateway._links) == [other.conn]
+    (record,) = [log for log in shell.logs if log.level is LogLevel.ERROR]
+    assert record.event == "a command could not be carried out"
+    assert record.fields == {"command": "Write", "type": "RuntimeError", "error": "no idea"}
+
+
+def test_a_client_whose_connection_fails_amid_its_answer_cancels_the_request() -> None:
+    shell = BareShell()
+    client = shell.asking()
+    upstream = shell.upstream_over(None)
+    client.fault = RuntimeError("no idea")
+    upstream.arrived(STREAM_HEAD + chunk(EVENT))
+    assert (client.done, upstream.done) == (["close"], ["close"])
+    assert not shell.streams
+
+
+def test_a_command_that_fails_and_names_no_connection_costs_none() -> None:
+    shell = BareShell()
+    client = shell.client()
+    shell.disk_fault = ValueError("embedded null byte")
+    shell.apply([LoadFiles(JobId(99), ["/home"], None), Write(client.conn, b"on")])
+    assert (client.sent, client.done) == (b"on", [])
+    (record,) = [log for log in shell.logs if log.level is LogLevel.ERROR]
+    assert record.fields["command"] == "LoadFiles"
+
+
+@pytest.mark.parametrize(("stuck", "how"), [(False, "close"), (True, "reset")])
+def test_a_connection_that_broke_is_given_back_at_once(stuck: bool, how: str) -> None:
+    """Its bytes will never be taken: waiting for that would keep its descriptor."""
+    shell = BareShell()
+    client = shell.client()
+    client.stuck = stuck
+    client.broke(Loss.RESET, "")
+    assert client.done == [how]
+    assert not shell.streams
+    shell.drain(5)
+    assert shell.done == ["stop listening", "drained"]
 
 
 # --- TLS --------------------------------------------------------------------------------------------------------------

@@ -77,12 +77,56 @@ def test_a_file_comes_before_the_api_key_and_the_key_is_there_when_the_file_has_
     assert account.credential is KEY
 
 
-@pytest.mark.parametrize("content", [b"{", b'{"accessToken": 7}', Unreadable("Permission denied")])
-def test_a_file_that_cannot_be_used_leaves_nothing_and_says_so(content: FileContent) -> None:
-    account = Account("primary", "/home")
+UNUSABLE = [b"{", b"", b"[]", b'{"accessToken": "sk-ant-ort01-x"}', Unreadable("Permission denied")]
+
+
+@pytest.mark.parametrize("content", UNUSABLE)
+def test_a_file_that_becomes_unusable_leaves_the_credential_it_had_and_says_so(content: FileContent) -> None:
+    """Most likely it is being written at this moment."""
+    account = Account("primary", "/home", KEY)
     account.checked(found(credentials=session("a")), 0.0, 0.0)
+    told = account.checked(found(credentials=content), 0.0, 1.0)
+    assert told[0].startswith("/home/credentials.json: ")
+    assert told[1:] == ["account primary keeps the credential it had"]
+    assert token_of(account) == "sk-ant-oat01-a"
+    assert account.fingerprint is None, "however it looks next time, it is read"
+    assert account.checked(found(credentials=session("b")), 0.0, 2.0) == [
+        "account primary uses the credential from /home/credentials.json"
+    ]
+    assert token_of(account) == "sk-ant-oat01-b"
+
+
+@pytest.mark.parametrize("content", UNUSABLE)
+def test_a_file_that_was_never_usable_leaves_nothing_and_says_so(content: FileContent) -> None:
+    account = Account("primary", "/home")
     assert account.checked(found(credentials=content), 0.0, 1.0)[-1] == "account primary has no usable credential"
     assert account.credential is None
+    assert account.fingerprint == "fingerprint", "it is not read again until it changes"
+
+
+def test_an_unusable_file_does_not_take_the_api_key_away() -> None:
+    account = Account("primary", "/home", KEY)
+    account.checked(found(), 0.0, 0.0)
+    account.checked(found(credentials=b"{"), 0.0, 1.0)
+    assert account.credential is KEY
+
+
+@pytest.mark.parametrize("content", [Missing(), b"{}", b'{"accessToken": 7}'])
+def test_a_file_without_a_login_is_a_logout(content: FileContent) -> None:
+    account = Account("primary", "/home")
+    account.checked(found(credentials=session("a")), 0.0, 0.0)
+    assert account.checked(found(credentials=content), 0.0, 1.0) == ["account primary has no usable credential"]
+    assert account.credential is None
+
+
+def test_a_credential_is_usable_until_its_time_is_over() -> None:
+    account = Account("primary", "/home")
+    assert not account.usable(0.0)
+    account.checked(found(credentials=session("a")), 0.0, 0.0)
+    assert account.usable(4e9), "nobody knows when this one expires"
+    account.checked(found(credentials=b'{"accessToken": "sk-ant-oat01-b", "expiresAt": 100}'), 50.0, 1.0)
+    assert account.usable(99.9)
+    assert not account.usable(100.0)
 
 
 def test_accounts_go_by_name() -> None:

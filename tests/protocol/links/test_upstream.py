@@ -1,4 +1,4 @@
-"""Upstream connections: how long they may take, when they serve again, and when a request is sent once more."""
+"""Upstream connections: how long they may take, when they serve again, and what answers they accept."""
 
 import pytest
 
@@ -9,20 +9,9 @@ from protocol.links.upstream import UpstreamLink
 from protocol.ports import UpstreamEvents
 from protocol.values import Origin, RequestHead, ResponseHead
 from tests.protocol.conftest import OpenScene
-from tests.support.requests import EVENT, LAST_CHUNK, REPLY, STREAM_HEAD, chunk, get
-from tests.support.scene import Client, Scene, Upstream
+from tests.support.requests import EVENT, LAST_CHUNK, STREAM_HEAD, chunk, get
+from tests.support.scene import Scene
 from tests.support.splits import byte_by_byte
-
-
-def used_before(scene: Scene) -> tuple[Client, Upstream]:
-    """A client that has been answered, and the connection that did it, idle now."""
-    client = scene.client().posts()
-    upstream = scene.upstream()
-    upstream.got()
-    upstream.replies()
-    client.saw(200)
-    return client, upstream
-
 
 # --- deadlines --------------------------------------------------------------------------------------------------------
 
@@ -36,7 +25,7 @@ def test_a_connection_that_is_not_made_in_time_is_a_504_and_given_up(scene: Scen
     client.saw_nothing()
     scene.passes(0.1)
     assert b"10 s" in client.response()[2]
-    assert scene.orders(Close) == [Close(connect.conn)]
+    assert scene.orders(Close) == [Close(connect.conn, reset=True)]
     scene.shell.connects()
     assert scene.asked_nobody()
 
@@ -100,7 +89,7 @@ def test_a_client_that_takes_nothing_for_as_long_is_given_up(scene: Scene) -> No
 
 
 def test_an_idle_connection_is_closed_after_its_time(scene: Scene) -> None:
-    client, upstream = used_before(scene)
+    client, upstream = scene.used_before()
     scene.passes(29.9)
     client.posts()
     upstream.got()
@@ -124,85 +113,8 @@ def test_more_idle_connections_than_allowed_are_not_kept(scene_with: OpenScene) 
 
 def test_no_idle_connection_may_be_allowed_at_all(scene_with: OpenScene) -> None:
     scene = scene_with(UPSTREAM_IDLE_CONNECTIONS="0")
-    _, upstream = used_before(scene)
+    _, upstream = scene.used_before()
     assert upstream.gone()
-
-
-# --- retries ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("how", ["half_close", "reset"])
-def test_a_stale_connection_costs_one_more_request_on_a_fresh_one(scene: Scene, how: str) -> None:
-    client, stale = used_before(scene)
-    client.posts()
-    stale.got()
-    getattr(stale, how)()
-    fresh = scene.upstream()
-    fresh.got()
-    fresh.replies()
-    client.saw(200, REPLY)
-
-
-def test_a_request_is_sent_no_third_time(scene: Scene) -> None:
-    client, stale = used_before(scene)
-    client.posts()
-    stale.half_close()
-    scene.upstream().half_close()
-    client.saw(502)
-    assert scene.asked_nobody()
-
-
-def test_the_second_attempt_never_takes_a_connection_that_was_used_before(scene: Scene) -> None:
-    clients = [scene.client().posts() for _ in range(2)]
-    upstreams = [scene.upstream() for _ in range(2)]
-    for client, upstream in zip(clients, upstreams, strict=True):
-        upstream.replies()
-        client.saw(200)
-    scene.orders()
-    clients[0].posts()
-    upstreams[1].half_close()
-    assert len(scene.orders(Connect)) == 1
-    scene.upstream().replies()
-    clients[0].saw(200, REPLY)
-    assert not upstreams[0].gone()
-
-
-@pytest.mark.parametrize("byte", [b"H", b"HTTP/1.1 100 Continue\r\n\r\n", STREAM_HEAD])
-def test_nothing_is_sent_again_after_a_byte_of_an_answer(scene: Scene, byte: bytes) -> None:
-    client, stale = used_before(scene)
-    client.posts()
-    stale.got()
-    stale.sends(byte).half_close()
-    assert scene.asked_nobody()
-    assert client.head()[0] in (b"HTTP/1.1 502 Bad Gateway", b"HTTP/1.1 200 OK")
-
-
-def test_a_body_that_was_not_kept_is_not_sent_again(scene_with: OpenScene) -> None:
-    scene = scene_with(REPLAY_LIMIT_BYTES="100")
-    client, stale = used_before(scene)
-    client.posts(b"x" * 101)
-    stale.half_close()
-    client.saw(502)
-    assert scene.asked_nobody()
-
-
-def test_a_body_at_the_replay_limit_is_sent_again(scene_with: OpenScene) -> None:
-    scene = scene_with(REPLAY_LIMIT_BYTES="100")
-    client, stale = used_before(scene)
-    client.posts(b"x" * 100)
-    stale.half_close()
-    scene.upstream().got(b"x" * 100)
-
-
-def test_a_half_sent_body_starts_over_and_goes_on(scene: Scene) -> None:
-    client, stale = used_before(scene)
-    client.begins(8).sends(b"half")
-    stale.reset()
-    client.sends(b"more")
-    fresh = scene.upstream()
-    fresh.got(b"halfmore")
-    fresh.replies()
-    client.saw(200)
 
 
 # --- reuse ------------------------------------------------------------------------------------------------------------
@@ -231,7 +143,7 @@ def test_an_answer_before_the_whole_request_makes_its_connection_useless(scene: 
 
 
 def test_bytes_that_answer_nothing_close_their_connection(scene: Scene) -> None:
-    client, upstream = used_before(scene)
+    client, upstream = scene.used_before()
     upstream.sends(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
     assert upstream.gone()
     client.posts()
@@ -240,7 +152,7 @@ def test_bytes_that_answer_nothing_close_their_connection(scene: Scene) -> None:
 
 def test_an_idle_connection_that_ends_or_breaks_is_forgotten(scene: Scene) -> None:
     for how in ("half_close", "reset"):
-        client, upstream = used_before(scene)
+        client, upstream = scene.used_before()
         getattr(upstream, how)()
         client.leaves()
         scene.assert_empty()
@@ -390,14 +302,16 @@ def test_a_fault_of_ours_fails_the_request_as_one(scene: Scene) -> None:
     link.request(RequestHead(b"GET", b"/", [(b"x", b"a\r\nb: c")]), 0, events)
     commands = gateway.connected(link.conn, scene.shell.now)
     assert [failure.kind.name for failure in events.failures] == ["CRASHED"]
-    assert commands[-1] == Close(link.conn)
+    assert commands[-1] == Close(link.conn, reset=True)
 
 
 def test_an_answer_that_is_given_up_at_its_head_is_not_read(scene: Scene) -> None:
     gateway, link = scene.shell.gateway, bare_link(scene)
     link.request(RequestHead(b"GET", b"/", []), 0, Impatient(link))
     gateway.connected(link.conn, scene.shell.now)
-    assert gateway.received(link.conn, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 0.0) == [Close(link.conn)]
+    assert gateway.received(link.conn, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 0.0) == [
+        Close(link.conn, reset=True)
+    ]
     link.hold(True)
     assert gateway.timed_out(0.0) == [], "nothing is ordered of a closed connection"
 

@@ -3,7 +3,7 @@
 import pytest
 
 from protocol.call import Call
-from protocol.commands import FilesLoaded
+from protocol.commands import FileContent, FilesLoaded, Missing
 from protocol.effects import CheckCredentials, Failed, FailureKind, Fetch, Fetched, Outcome, UpstreamRequest
 from protocol.errors import Refusal
 from protocol.identity.accounts import Account
@@ -52,12 +52,32 @@ def test_a_401_for_an_unchanged_credential_is_the_clients_to_see(scene: Scene) -
     assert scene.asked_nobody()
 
 
-def test_a_401_after_which_no_credential_is_left_is_the_clients_to_see(scene: Scene) -> None:
+@pytest.mark.parametrize("content", [Missing(), b'{"accessToken": "sk-ant-oat01-ren'], ids=["gone", "half-written"])
+def test_a_401_after_which_there_is_no_other_credential_is_the_clients_to_see(
+    scene: Scene, content: FileContent
+) -> None:
     client = scene.client().posts()
     upstream = scene.upstream()
-    scene.writes_credentials(b"{}")
+    scene.writes_credentials(content)
     upstream.replies(b'{"no":1}', b"401 Unauthorized")
     client.saw(401, b'{"no":1}')
+    assert scene.asked_nobody()
+
+
+def test_a_credential_that_was_half_written_at_the_401_is_used_by_the_next_request(scene: Scene) -> None:
+    client = scene.client().posts()
+    upstream = scene.upstream()
+    upstream.got()
+    scene.writes_credentials(RENEWED[:-5])
+    upstream.replies(b"{}", b"401 Unauthorized")
+    client.saw(401)
+    scene.writes_credentials(RENEWED)
+    scene.passes(2)
+    for bearer in (b"Bearer " + OAUTH_TOKEN.encode(), BEARER):
+        client.posts()
+        assert upstream.got()[b"authorization"] == bearer
+        upstream.replies()
+        client.saw(200)
 
 
 def test_a_401_for_a_body_that_was_not_kept_is_the_clients_to_see(scene_with: OpenScene) -> None:
@@ -118,9 +138,10 @@ class Body:
         self.replayable = replayable
 
 
-def account() -> Account:
+def account(content: FileContent = b'{"accessToken": "sk-ant-oat01-x"}') -> Account:
+    """An account whose file was looked at in second 0."""
     account = Account("primary", "/home")
-    files = [(account.paths[0], b'{"accessToken": "sk-ant-oat01-x"}')]
+    files = [(account.paths[0], content)]
     account.checked(FilesLoaded(files, "fingerprint"), wall=0.0, now=0.0)
     return account
 
@@ -129,8 +150,8 @@ def request_with(credential: Credential) -> UpstreamRequest:
     return UpstreamRequest(Origin("http", "upstream", 80), RequestHead(b"GET", b"/", []))
 
 
-def call(at: float = 0.0) -> Call:
-    return Call(RequestHead(b"POST", b"/", []), Peer(PeerKind.LOOPBACK, "here"), "req_1", at, 0.0)
+def call(at: float = 0.0, wall: float = 0.0) -> Call:
+    return Call(RequestHead(b"POST", b"/", []), Peer(PeerKind.LOOPBACK, "here"), "req_1", at, wall)
 
 
 STALE = Failed(FailureKind.STALE, "", 0.0)
@@ -160,7 +181,28 @@ def test_only_a_stale_connection_is_replaced_and_only_once(
     assert isinstance(ended.value, StopIteration) == (outcomes[-1] is OK)
 
 
-def test_the_files_are_looked_at_first_when_that_was_a_while_ago() -> None:
-    asked = call(at=1.0)
-    assert next(ask(asked, account(), Body(replayable=True), request_with)) == CheckCredentials("primary")
+EXPIRING = b'{"accessToken": "sk-ant-oat01-x", "expiresAt": 100}'
+
+
+@pytest.mark.parametrize(
+    ("content", "wall", "wait"),
+    [
+        (b'{"accessToken": "sk-ant-oat01-x"}', 0.0, False),
+        (EXPIRING, 99.0, False),
+        (EXPIRING, 100.0, True),
+        (Missing(), 0.0, True),
+    ],
+    ids=["without an end", "before its end", "expired", "none at all"],
+)
+def test_files_that_were_not_looked_at_for_a_while_are_waited_for_only_without_a_usable_credential(
+    content: FileContent, wall: float, wait: bool
+) -> None:
+    asked = call(at=1.0, wall=wall)
+    story = ask(asked, account(content), Body(replayable=True), request_with)
+    assert next(story) == CheckCredentials("primary", wait)
     assert asked.account == "primary"
+
+
+def test_files_that_were_just_looked_at_are_not_looked_at_again() -> None:
+    story = ask(call(at=0.9), account(EXPIRING), Body(replayable=True), request_with)
+    assert isinstance(next(story), Fetch)

@@ -33,6 +33,13 @@ def test_a_token_is_issued_as_asked(scene: Scene) -> None:
     assert scene.requests()[-1]["issued"] == claims.sub
 
 
+def test_a_token_may_last_a_part_of_an_hour(scene: Scene) -> None:
+    issued = json.loads(asks(scene, b'{"ttl_hours": 0.5}').response()[2])
+    claims = TokenVerifier(Secret(TOKEN_SECRET)).verify(issued["token"].encode(), EPOCH)
+    assert claims.exp - claims.iat == 1800
+    assert issued["ttl_hours"] == 0.5
+
+
 def test_everything_has_a_default(scene: Scene) -> None:
     issued = json.loads(asks(scene, b"{}").response()[2])
     assert (issued["ttl_hours"], issued["label"], issued["account"]) == (24, "", None)
@@ -46,6 +53,8 @@ def test_everything_has_a_default(scene: Scene) -> None:
         b"not JSON",
         b'{"ttl_hours": "2"}',
         b'{"ttl_hours": 0}',
+        b'{"ttl_hours": -0.5}',
+        b'{"ttl_hours": 1e300}',
         b'{"ttl_hours": 100000000}',
         b'{"label": 7}',
         b'{"label": "%s"}' % (b"x" * 1025),
