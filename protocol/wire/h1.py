@@ -148,7 +148,8 @@ def parse_request_with_h11(head: bytes) -> RequestHead:
     except h11.RemoteProtocolError:  # its text may quote a credential
         raise malformed(400, "its head does not follow the grammar of HTTP/1.1") from None
     assert isinstance(event, h11.Request)
-    return _judged_request(RequestHead(event.method, event.target, _fields(event), event.http_version))
+    fields = [(name.lower(), value) for name, value in event.headers.raw_items()]  # half the time of iterating headers
+    return _judged_request(RequestHead(event.method, event.target, fields, event.http_version))
 
 
 def parse_response_with_h11(head: bytes) -> ResponseHead:
@@ -168,12 +169,8 @@ def parse_response_with_h11(head: bytes) -> ResponseHead:
     assert isinstance(event, h11.Response | h11.InformationalResponse)
     if event.http_version not in (b"1.0", b"1.1"):
         raise malformed(502, "it is not HTTP/1.0 or HTTP/1.1")
-    return ResponseHead(event.status_code, _fields(event), event.reason, event.http_version)
-
-
-def _fields(event: h11.Request | h11.Response | h11.InformationalResponse) -> Headers:
-    """h11's own iteration makes a Python call for each field, twice as slow as this."""
-    return [(name.lower(), value) for name, value in event.headers.raw_items()]
+    fields = [(name.lower(), value) for name, value in event.headers.raw_items()]
+    return ResponseHead(event.status_code, fields, event.reason, event.http_version)
 
 
 def request_body(head: RequestHead) -> BodyReader | None:
