@@ -20,6 +20,7 @@ GAP_MS: Final = 2
 TOGETHER: Final = 32
 TOGETHER_GAP_MS: Final = 10
 LIMIT_RATIO: Final = 1.5
+LIMIT_TRANSLATED: Final = 2.0
 
 
 @dataclass
@@ -35,12 +36,19 @@ def measure(*, quick: bool) -> Result:
     token = traffic.token()
     alone = _alone(token, rounds=1 if quick else 9)
     together = _together(token, events=20 if quick else EVENTS, rounds=1 if quick else 4)
+    translated = _translated(token, rounds=1 if quick else 5)
     targets = tuple(
         Target(f"CPU of a {EVENTS}-event stream against the bare relay", name, ratio, LIMIT_RATIO, "times")
         for name, ratio in ((name, paired_ratio(seen.stream, alone[RELAY].stream)) for name, seen in alone.items())
         if name in ROUTERS
     )
-    return Result((_alone_table(alone), _together_table(together)), targets)
+    targets += tuple(
+        Target(
+            f"CPU of a translated {EVENTS}-event stream against a relayed one", name, ratio, LIMIT_TRANSLATED, "times"
+        )
+        for name, ratio in ((name, paired_ratio(chat, relayed)) for name, (relayed, chat) in translated.items())
+    )
+    return Result((_alone_table(alone), _together_table(together), _translated_table(translated)), targets)
 
 
 def _alone(token: bytes, rounds: int) -> dict[str, Rounds]:
@@ -73,6 +81,25 @@ def _together(token: bytes, events: int, rounds: int) -> dict[str, list[float]]:
                 spent = machine.settled_cpu_seconds(subject.pid) - before
                 cost[subject.name].append(spent * 1e6 / TOGETHER)
     return cost
+
+
+def _translated(token: bytes, rounds: int) -> dict[str, tuple[list[float], list[float]]]:
+    """CPU microseconds for a stream as it is, and for one translated to Chat Completions, by router and round."""
+    relayed = _request(token, EVENTS, GAP_MS)
+    chat = traffic.chat_request(token, deltas=EVENTS - traffic.EVENTS_AROUND, gap=GAP_MS)
+    with connected_subjects((TRIO, ASYNCIO, UVLOOP), 1) as lineup:
+        cost: dict[str, tuple[list[float], list[float]]] = {subject.name: ([], []) for subject, _ in lineup}
+        for _ in range(rounds):
+            for subject, (connection,) in lineup:
+                for request, costs in zip((relayed, chat), cost[subject.name], strict=True):
+                    costs.append(_cost(subject, connection, request, 2)[0] * 1e6)
+    return cost
+
+
+def _translated_table(cost: dict[str, tuple[list[float], list[float]]]) -> Table:
+    rows = tuple((name, min(relayed), min(chat), paired_ratio(chat, relayed)) for name, (relayed, chat) in cost.items())
+    title = f"One stream of {EVENTS} events, {GAP_MS} ms between them: relayed, and translated to Chat Completions"
+    return Table(title, ("", "relayed CPU us, min", "translated CPU us, min", "ratio"), rows)
 
 
 def _alone_table(seen: dict[str, Rounds]) -> Table:

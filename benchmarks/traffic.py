@@ -129,6 +129,19 @@ def stream_request(
     return _request(credential, b"x-practice: %b\r\n" % wishes, body_size, stream=True)
 
 
+def chat_request(credential: bytes, *, deltas: int, gap: int, body_size: int = LARGE_BODY) -> bytes:
+    """The same for an OpenAI client's stream, whose only header field that reaches the upstream is its user agent."""
+    start = b'{"model":"claude-opus-5-5","max_tokens":1000,"stream":true,"messages":[{"role":"system","content":"'
+    end = b'"},{"role":"user","content":"Say something."}]}'
+    body = start + b"x" * (body_size - len(start) - len(end)) + end
+    head = (
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1:8080\r\nauthorization: Bearer %b\r\n"
+        b"content-type: application/json\r\naccept: text/event-stream\r\nuser-agent: size=%d; slow=%d\r\n"
+        b"content-length: %d\r\n\r\n"
+    )
+    return head % (credential, deltas, gap, len(body)) + body
+
+
 def chunk(data: bytes) -> bytes:
     """One chunk of a chunked body."""
     return b"%x\r\n%b\r\n" % (len(data), data)

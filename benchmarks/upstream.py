@@ -1,7 +1,8 @@
 """``python -m benchmarks.upstream``: an upstream that does as little as possible, so that it is never the bottleneck.
 
 It answers every request, by three of the directives that the practice upstream knows: ``size`` deltas, ``slow``
-milliseconds before each event, ``stall`` after so many events. Without ``size`` the answer is one whole message. Each
+milliseconds before each event, ``stall`` after so many events; of a translated request only the user agent can carry
+them. Without ``size`` the answer is one whole message. Each
 event is a write of its own, so that it is a read of its own for whoever relays it.
 """
 
@@ -18,7 +19,7 @@ from typing import Final, final
 from benchmarks.traffic import CLOSING_EVENTS, DELTA, LAST_CHUNK, OPENING_EVENTS, STREAM_HEAD, WHOLE_RESPONSE, chunk
 
 _CONTENT_LENGTH: Final = re.compile(rb"\r\ncontent-length:\s*(\d+)", re.IGNORECASE)
-_WISHES: Final = re.compile(rb"\r\nx-practice:([^\r]*)", re.IGNORECASE)
+_WISHES: Final = re.compile(rb"\r\n(?:x-practice|user-agent):([^\r]*)", re.IGNORECASE)
 _WISH: Final = re.compile(rb"(\w+)=(\d+)")
 
 
@@ -41,8 +42,8 @@ class Connection:
             if not blank:
                 return
             self._head = b""
-            found, length = _WISHES.search(head), _CONTENT_LENGTH.search(head)
-            self._wishes = {name: int(value) for name, value in _WISH.findall(found[1])} if found else {}
+            length = _CONTENT_LENGTH.search(head)
+            self._wishes = {name: int(value) for name, value in _WISH.findall(b"".join(_WISHES.findall(head)))}
             self._missing = int(length[1]) if length else 0
             data = body
         self._missing -= len(data)
