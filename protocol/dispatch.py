@@ -48,7 +48,12 @@ class FrontDoor:
         """
         head = call.head
         call.render_error = dialect_of(head)
-        match = self._router.match(head.method, head.target)
+        try:
+            match = self._router.match(head.method, head.target)
+        except Refusal as refusal:
+            if refusal.status == 405 and head.path.startswith(TOKEN_PATHS):
+                self._identify(call)  # where a token is needed, a wrong method is told only to those who have one
+            raise
         match match.action:
             case Action.HEALTH:
                 return operations.health(draining)
@@ -94,6 +99,7 @@ class FrontDoor:
         return root + LEGACY_PREFIX if match.legacy_prefix else root
 
 
+TOKEN_PATHS: Final = (b"/v1/", LEGACY_PREFIX.encode())
 TRANSLATED_PATHS: Final = (b"/v1/chat/", b"/v1/responses")
 ANTHROPIC_PATHS: Final = (b"/v1/messages", b"/v1/files", b"/v1/skills")
 

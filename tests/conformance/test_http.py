@@ -149,7 +149,7 @@ def test_an_unknown_path_and_a_wrong_method_are_refused_here(stage: Stage) -> No
     client = stage.client()
     client.send(
         get(b"/v1/organizations", b"anthropic-version: 2023-06-01")
-        + get(b"/v1/messages")
+        + get(b"/v1/messages", b"x-api-key: " + stage.token())
         + get(b"/api/latest/anthropic/api/oauth/profile")
     )
     status, _, body = client.response()
@@ -158,6 +158,13 @@ def test_an_unknown_path_and_a_wrong_method_are_refused_here(stage: Stage) -> No
     assert (status, headers[b"allow"]) == (405, b"POST")
     assert client.response()[0] == 404
     assert stage.no_upstream()
+
+
+def test_a_wrong_method_is_told_only_to_those_with_a_token(stage: Stage) -> None:
+    client = stage.client()
+    for path in (b"/api/latest/anthropic/v1/messages", b"/v1/chat/completions"):
+        client.send(get(path) + get(path, b"Authorization: Bearer la_sk_invalid"))
+        assert [client.response()[0] for _ in range(2)] == [401, 401]
 
 
 def test_a_disabled_surface_is_not_there(stage_with: OpenStage) -> None:

@@ -300,7 +300,7 @@ def test_a_surface_that_is_switched_off_is_not_there(stage_with: OpenStage, path
 @pytest.mark.parametrize("path", PATHS)
 def test_another_method_is_a_405(stage: Stage, path: bytes) -> None:
     client = stage.client()
-    client.send(get(path))
+    client.send(get(path, b"Authorization: Bearer " + stage.token()))
     status, headers, content = client.response()
     assert (status, headers[b"allow"]) == (405, b"POST")
     assert set(json.loads(content)["error"]) == {"message", "type", "param", "code"}
