@@ -81,10 +81,10 @@ configuration.
 
 
 ROUTES_NOTE: Final = """\
-What is not in this table is answered 404 here and never forwarded; a method that is not listed is a 405 (401 for those without a token, where one is needed). A `{name}`
-stands for one segment of the path. `EXTRA_UPSTREAM_PATHS` adds further paths under the prefix. Relayed routes need a
-token, as `Authorization: Bearer la_sk_...` or `x-api-key: la_sk_...`; admin routes need the admin key, or a client on
-this machine while none is set.
+What is not in this table is answered 404 here and never forwarded; a method that is not listed is a 405, or a 401 for
+those without a token where one is needed. A `{name}` stands for one segment of the path. `EXTRA_UPSTREAM_PATHS` adds
+further paths under the prefix. Relayed routes need a token, as `Authorization: Bearer la_sk_...` or
+`x-api-key: la_sk_...`; admin routes need the admin key, or a client on this machine while none is set.
 """
 
 
