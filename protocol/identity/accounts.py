@@ -42,8 +42,7 @@ class Account:
         self.fingerprint = result.fingerprint
         found = find_credential(result.files, wall=wall)
         if found.credential is None and self._file and any(self._file in warning for warning in found.warnings):
-            # The file is there but makes no sense, most likely because it is being written: the next look will tell.
-            self.fingerprint = None
+            # The file is there but makes no sense, most likely because it is being written: its next change will tell.
             return [*found.warnings, f"account {self.name} keeps the credential it had"]
         self._file = found.source
         credential = found.credential or self._api_key

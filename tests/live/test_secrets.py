@@ -37,6 +37,8 @@ CLIENTS = (CLIENTS_KEY, CLIENTS_SESSION, CLIENTS_COOKIE, CLIENTS_PASSWORD, GUESS
 
 LOGIN = json.dumps({"claudeAiOauth": {"accessToken": SESSION, "refreshToken": REFRESH}})
 SPOILED_LOGINS = (LOGIN[:-5], LOGIN.replace(SESSION, f"{SESSION} \\u00e9"), LOGIN.replace(SESSION, REFRESH), "[]")
+LOGGED_OUT = "{}"
+"""After this one the API key is what requests are sent with."""
 
 
 def signature(token: str) -> str:
@@ -138,7 +140,7 @@ def test_nothing_secret_is_said_to_anybody(loop: str, log_format: str, tmp_path:
     with PracticeUpstream() as upstream, talkative(loop, log_format, tmp_path, upstream.origin) as router:
         answers = [said_to(router, request) for request in conversations()]
         issued = said_to(router, issue(ADMIN_KEY).replace(b"Content-Type", b"Connection: close\r\nContent-Type"))
-        for login in SPOILED_LOGINS:
+        for login in (*SPOILED_LOGINS, LOGGED_OUT):
             (tmp_path / "home" / ".claude" / ".credentials.json").write_text(login)
             answers.append(
                 said_to(router, post(GOOD.encode(), message("/error 401"), b"/v1/messages", b"Connection: close"))
