@@ -320,7 +320,8 @@ class Shell(ABC):
             self._handlers[type(command)](command)
         except Exception as error:
             conn = getattr(command, "conn", ConnId(0))
-            fields = {"command": type(command).__name__, "type": type(error).__name__, "error": str(error)}
+            # Only what kind of error: its text may quote what was to be sent.
+            fields = {"command": type(command).__name__, "type": type(error).__name__}
             self._report(Log(LogLevel.ERROR, "a command could not be carried out", fields))
             stream = self.streams.get(conn)
             if stream is not None:

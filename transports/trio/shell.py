@@ -100,7 +100,7 @@ class TrioStream(Stream):
         except OSError as error:
             self.broke(Loss.RESET, error.strerror or "")
         except Exception as error:  # one connection's trouble must not end the others
-            self.broke(Loss.FAILED, f"{type(error).__name__}: {error}")
+            self.broke(Loss.FAILED, type(error).__name__)
 
     def send(self, data: bytes) -> None:
         if self._pending:
