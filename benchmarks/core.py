@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Final, final
 
 from benchmarks import traffic
-from protocol.commands import Command, Connect, FilesLoaded, LoadFiles, Write
+from protocol.commands import Command, Connect, LoadFiles, Write
 from protocol.config import Config
+from protocol.files import FilesLoaded
 from protocol.gateway import Gateway
 from protocol.identity.tokens import issue
 from protocol.values import ConnId, Peer, PeerKind, Secret

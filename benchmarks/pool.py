@@ -11,11 +11,11 @@ from typing import Final
 
 from benchmarks.chunk import microseconds
 from benchmarks.report import Result, Table, Target, as_json
+from protocol.config import Strategy
 from protocol.identity.affinity import read_hints
 from protocol.identity.limits import read_limits
 from protocol.identity.pool import AccountPool
 from protocol.identity.standing import Tokens
-from protocol.identity.strategies import Strategy
 from protocol.values import Headers
 
 ACCOUNTS: Final = 100

@@ -15,7 +15,11 @@ RenderError = Callable[[Refusal, str], tuple[int, bytes]]
 
 @dataclass(slots=True)
 class Call:
-    """Who asks for what. ``at`` (monotonic) and ``wall`` (epoch) seconds are when the head was whole."""
+    """Who asks for what. ``at`` (monotonic) and ``wall`` (epoch) seconds are when the head was whole.
+
+    ``pin`` is the only account that will do, ``account`` the one that was asked last, ``holds`` the one that has this
+    call in flight.
+    """
 
     head: RequestHead
     peer: Peer
@@ -24,8 +28,14 @@ class Call:
     wall: float
     render_error: RenderError = render_anthropic
     token_id: str | None = None
+    pin: str | None = None
     account: str | None = None
+    holds: str | None = None
     annotations: dict[str, str | int | float | None] = field(default_factory=dict)
+
+    def wall_at(self, now: float) -> float:
+        """Epoch seconds at monotonic second ``now``."""
+        return self.wall + now - self.at
 
     def refuse(self, refusal: Refusal) -> tuple[ResponseHead, bytes]:
         """A refusal as a whole response in the caller's dialect, named so that either API's SDKs can quote it."""

@@ -9,6 +9,8 @@ from typing import TypeAlias
 
 import msgspec
 
+from protocol.files import FilesLoaded, FilesUnchanged, Update, UpdateFailed
+from protocol.login_jobs import FileResult, FileWork
 from protocol.values import ConnId, JobId, Origin
 
 
@@ -55,11 +57,29 @@ class Connect(msgspec.Struct, frozen=True):
 
 
 class LoadFiles(msgspec.Struct, frozen=True):
-    """Read ``paths`` and report ``completed``; when nothing changed since ``fingerprint`` say so instead."""
+    """Read ``paths`` and report ``completed`` with FilesLoaded, or with FilesUnchanged since ``fingerprint``."""
 
     job: JobId
     paths: Sequence[str]
     fingerprint: object | None = None
+
+
+class UpdateFiles(msgspec.Struct, frozen=True):
+    """Under the lock file ``lock``: read ``paths``, put in place what ``update`` makes of them, each file as a whole or
+    not at all, and report ``completed`` with what they hold then (FilesLoaded), or with UpdateFailed.
+    """
+
+    job: JobId
+    lock: str
+    paths: Sequence[str]
+    update: Update
+
+
+class WorkOnLogin(msgspec.Struct, frozen=True):
+    """Carry out ``work`` on a credential file and report ``completed`` with its result."""
+
+    job: JobId
+    work: FileWork
 
 
 class LogLevel(IntEnum):
@@ -88,9 +108,10 @@ class Drained(msgspec.Struct, frozen=True):
     """Everything has ended; the shell may exit."""
 
 
-Command: TypeAlias = (
-    Write | Close | ShutdownWrite | Pause | Resume | Connect | LoadFiles | Log | StopListening | Drained
-)
+Job: TypeAlias = LoadFiles | UpdateFiles | WorkOnLogin
+"""What is done off the event loop."""
+
+Command: TypeAlias = Write | Close | ShutdownWrite | Pause | Resume | Connect | Job | Log | StopListening | Drained
 
 
 class Loss(Enum):
@@ -103,28 +124,4 @@ class Loss(Enum):
     FAILED = "connection failed"
 
 
-class Missing(msgspec.Struct, frozen=True):
-    """There is no such file."""
-
-
-class Unreadable(msgspec.Struct, frozen=True):
-    """There is such a file, but it could not be read: why, in the system's words."""
-
-    reason: str
-
-
-FileContent: TypeAlias = bytes | Missing | Unreadable
-
-
-class FilesLoaded(msgspec.Struct, frozen=True):
-    """Answers ``LoadFiles``: path and content in the asked order, and the ``LoadFiles.fingerprint`` for next time."""
-
-    files: Sequence[tuple[str, FileContent]]
-    fingerprint: object
-
-
-class FilesUnchanged(msgspec.Struct, frozen=True):
-    """Answers ``LoadFiles``: the fingerprint still holds."""
-
-
-JobResult: TypeAlias = FilesLoaded | FilesUnchanged
+JobResult: TypeAlias = FilesLoaded | FilesUnchanged | UpdateFailed | FileResult

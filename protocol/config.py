@@ -7,12 +7,14 @@ from enum import Enum
 from typing import Final, Self
 
 from protocol.kinds import (
+    ACCOUNT_LIMITS,
     API_KEY,
     BOOLEAN,
     HOST,
     MODEL,
     MODEL_NAMES,
     PATH,
+    PATHS,
     PORT,
     ROUTE,
     SECONDS,
@@ -21,6 +23,7 @@ from protocol.kinds import (
     SECRET,
     TEXT,
     URL,
+    WORD,
     choice,
     listed,
     size,
@@ -34,6 +37,22 @@ class UpstreamProvider(Enum):
     """Who answers the requests."""
 
     ANTHROPIC = "anthropic"
+
+
+class Strategy(Enum):
+    """What makes an account the next one."""
+
+    ROUND_ROBIN = "round-robin"
+    PRIORITY = "priority"
+    LEAST_USED = "least-used"
+
+
+class RefreshMode(Enum):
+    """What becomes of an OAuth login that is about to expire."""
+
+    FILE = "file"
+    MEMORY = "memory"
+    OFF = "off"
 
 
 class ClientHalfClose(Enum):
@@ -53,15 +72,25 @@ class LogFormat(Enum):
 LISTENING: Final = "Listening"
 ACCESS: Final = "Tokens and access"
 UPSTREAM: Final = "Upstream"
+ACCOUNTS: Final = "Accounts"
 OPENAI: Final = "OpenAI surface"
 LIMITS: Final = "Limits"
 TIMES: Final = "Time limits"
+OBSERVABILITY: Final = "Observability"
 LOGGING: Final = "Logging"
 
 PROVIDERS: Final = choice(
     {UpstreamProvider.ANTHROPIC: ("claude",)},
     planned=("gonka", "crater", "forgefed", "openai", "openai-compatible", "openai_like", "litellm"),
 )
+STRATEGY: Final = choice(
+    {
+        Strategy.ROUND_ROBIN: ("roundrobin", "rr"),
+        Strategy.PRIORITY: ("prio", "fill-first"),
+        Strategy.LEAST_USED: ("leastused", "lru", "quota-first"),
+    }
+)
+REFRESH: Final = choice(dict.fromkeys(RefreshMode, ()))
 HALF_CLOSE: Final = choice(dict.fromkeys(ClientHalfClose, ()))
 LOG_FORMAT: Final = choice(dict.fromkeys(LogFormat, ()))
 DEFAULT_MODEL_MAP: Final = (
@@ -73,6 +102,10 @@ DEFAULT_MODEL_MAP: Final = (
 )
 """Small models go to Haiku, GPT-4 to Sonnet, GPT-5 and the reasoning families to Opus. The Sonnet is the newest that
 accepts ``temperature``, which GPT-4 clients commonly send."""
+TOKEN_URL: Final = "https://platform.claude.com/v1/oauth/token"
+"""Where Claude Code's logins are prolonged."""
+CLIENT_ID: Final = "9d1c250a-e61b-44d9-88ed-5944d1962f5e"
+"""The OAuth client that those logins belong to; a refresh token is good for no other."""
 UP_TO_A_TERABYTE: Final = size(1, 1 << 40)
 
 
@@ -133,6 +166,52 @@ class Config:
     disable_anthropic_api: bool = setting(
         "DISABLE_ANTHROPIC_API", BOOLEAN, "false", UPSTREAM, "Hide the Anthropic endpoints."
     )
+
+    additional_account_dirs: tuple[str, ...] = setting(
+        "ADDITIONAL_ACCOUNT_DIRS", PATHS, "", ACCOUNTS,
+        "More directories with a login or an API key each: the accounts account-1, account-2 and so on, beside the "
+        "primary one in CLAUDE_CODE_HOME.",
+    )  # fmt: skip
+    account_routing_strategy: Strategy = setting(
+        "ACCOUNT_ROUTING_STRATEGY", STRATEGY, "round-robin", ACCOUNTS,
+        "Which account is asked next: the one that waited longest, the first of the list that can answer, or the one "
+        "that has used the least of its limits and tokens.",
+    )  # fmt: skip
+    account_request_limits: tuple[tuple[str, int], ...] = setting(
+        "ACCOUNT_REQUEST_LIMITS", ACCOUNT_LIMITS, "", ACCOUNTS,
+        "How many requests an account may be sent until the router is restarted.",
+    )  # fmt: skip
+    account_concurrency_limits: tuple[tuple[str, int], ...] = setting(
+        "ACCOUNT_CONCURRENCY_LIMITS", ACCOUNT_LIMITS, "", ACCOUNTS,
+        "How many requests an account may have under way at the same time.",
+    )  # fmt: skip
+    session_affinity_ttl_secs: float | None = setting(
+        "SESSION_AFFINITY_TTL_SECS", SECONDS_OR_OFF, "3600", ACCOUNTS,
+        "How long a conversation stays with its account after its last request, for the prompt cache's sake; 0 = off.",
+    )  # fmt: skip
+    failover_attempts: int = setting(
+        "FAILOVER_ATTEMPTS", whole(1, 1000), "10", ACCOUNTS, "Most accounts that one request is tried with."
+    )
+    failover_secs: float = setting(
+        "FAILOVER_SECS", SECONDS, "60", ACCOUNTS,
+        "How long after its arrival a request is still tried with another account.",
+    )  # fmt: skip
+    oauth_refresh: RefreshMode = setting(
+        "OAUTH_REFRESH", REFRESH, "file", ACCOUNTS,
+        "Whether logins are renewed before they expire: into the credential file (or, where that is read-only, a copy "
+        "in DATA_DIR), in memory only, or not at all.",
+    )  # fmt: skip
+    oauth_refresh_ahead_secs: float = setting(
+        "OAUTH_REFRESH_AHEAD_SECS", SECONDS, "300", ACCOUNTS, "How long before its expiry a login is renewed."
+    )
+    oauth_token_url: BaseUrl = setting(
+        "OAUTH_TOKEN_URL", URL, TOKEN_URL, ACCOUNTS,
+        "The endpoint that renews logins.",
+    )  # fmt: skip
+    oauth_client_id: str = setting(
+        "OAUTH_CLIENT_ID", WORD, CLIENT_ID, ACCOUNTS,
+        "The client that logins were made with: Claude Code's.",
+    )  # fmt: skip
 
     disable_openai_api: bool = setting(
         "DISABLE_OPENAI_API", BOOLEAN, "false", OPENAI,
@@ -205,6 +284,8 @@ class Config:
         "How long running answers may go on after SIGTERM or SIGINT. Give what started the router more time than that "
         "before it kills.",
     )  # fmt: skip
+
+    disable_metrics: bool = setting("DISABLE_METRICS", BOOLEAN, "false", OBSERVABILITY, "Hide /v1/accounts.")
 
     verbose: bool = setting("VERBOSE", BOOLEAN, "false", LOGGING, "Log at debug level at least.")
     log_format: LogFormat = setting(

@@ -8,12 +8,12 @@ from protocol.call import Call, RenderError
 from protocol.config import Config
 from protocol.effects import Script
 from protocol.errors import LocalError, Refusal, render_anthropic
-from protocol.identity.accounts import Account, Accounts
-from protocol.identity.credentials import from_api_key
+from protocol.identity.roster import Roster
 from protocol.identity.tokens import TokenVerifier, admin_allowed, present_token
 from protocol.request_body import RequestBody
 from protocol.routing import LEGACY_PREFIX, Action, Match, Router, Surface
-from protocol.scripts import messages, operations, tokens, translated
+from protocol.scripts import accounts, messages, operations, tokens, translated
+from protocol.scripts.asking import Persistence
 from protocol.translate.errors import render_openai
 from protocol.translate.models import ModelTable
 from protocol.values import RequestHead, Secret
@@ -24,7 +24,7 @@ from protocol.wire.headers import first
 class FrontDoor:
     """Routes a request, checks who asks, and picks the script. Runs on the head alone, before any body is read."""
 
-    def __init__(self, config: Config, *, entropy: Callable[[int], bytes]) -> None:
+    def __init__(self, config: Config, roster: Roster, *, entropy: Callable[[int], bytes]) -> None:
         if config.token_secret is None:
             raise LocalError("a token secret has to be settled before the gateway starts")
         self._config = config
@@ -32,14 +32,16 @@ class FrontDoor:
         self._entropy = entropy
         self._verifier = TokenVerifier(self._secret)
         self._router = Router(extra_paths=config.extra_upstream_paths, disabled=disabled_surfaces(config))
+        persistence = Persistence(config.failover_attempts, config.failover_secs)
+        self._roster = roster
+        self._desk = messages.Desk(roster, persistence, config.replay_limit_bytes)
         self._bridge = translated.Bridge(
             config.upstream_base_url,
             ModelTable(dict(config.model_map), config.fallback_model),
             config.drop_unsupported_parameters,
             config.max_proxy_request_bytes,
+            persistence,
         )
-        api_key = None if config.anthropic_api_key is None else from_api_key(config.anthropic_api_key.reveal())
-        self.accounts = Accounts([Account("primary", config.claude_code_home, api_key)])
 
     def admit(self, call: Call, body: RequestBody, *, draining: bool) -> Script:
         """The script for this request.
@@ -62,15 +64,25 @@ class FrontDoor:
             case Action.ISSUE_TOKEN:
                 admin_allowed(head.headers, call.peer, self._config.admin_key)
                 return tokens.issue_token(call, self._secret, self._entropy)
-            case Action.RELAY | Action.RELAY_BATCH:
+            case Action.LIST_ACCOUNTS:
+                admin_allowed(head.headers, call.peer, self._config.admin_key)
+                return accounts.list_accounts(call, self._roster)
+            case Action.RELAY:
                 self._identify(call)
-                return messages.relay(call, body, self.accounts.choose(), self._target(call, match))
+                return messages.relay(call, body, self._desk, self._target(match))
+            case Action.RELAY_RESOURCE:
+                self._identify(call)
+                return messages.relay_resource(call, body, self._desk, self._target(match), match.resource)
+            case Action.RELAY_BATCH:
+                self._identify(call)
+                target = self._target(match, self._results_base(call, match))
+                return messages.relay_resource(call, body, self._desk, target, match.resource)
             case Action.CHAT:
                 self._identify(call)
-                return translated.complete(call, self.accounts.choose(), self._bridge, translated.CHAT)
+                return translated.complete(call, self._roster, self._bridge, translated.CHAT)
             case Action.RESPONSES:
                 self._identify(call)
-                return translated.complete(call, self.accounts.choose(), self._bridge, translated.RESPONSES)
+                return translated.complete(call, self._roster, self._bridge, translated.RESPONSES)
             case Action.LIST_MODELS:
                 self._identify(call)
                 return translated.list_models(call, self._bridge.models)
@@ -80,10 +92,10 @@ class FrontDoor:
 
     def _identify(self, call: Call) -> None:
         """Verify the caller's token."""
-        call.token_id = self._verifier.verify(present_token(call.head.headers), call.wall).sub
+        claims = self._verifier.verify(present_token(call.head.headers), call.wall)
+        call.token_id, call.pin = claims.sub, claims.account
 
-    def _target(self, call: Call, match: Match) -> messages.Target:
-        results_base = self._results_base(call, match) if match.action is Action.RELAY_BATCH else None
+    def _target(self, match: Match, results_base: str | None = None) -> messages.Target:
         return messages.Target(self._config.upstream_base_url, match.upstream_target, results_base)
 
     def _results_base(self, call: Call, match: Match) -> str:
@@ -116,7 +128,11 @@ def dialect_of(head: RequestHead) -> RenderError:
 
 def disabled_surfaces(config: Config) -> set[Surface]:
     """What the operator does not offer."""
-    switches = {Surface.ANTHROPIC: config.disable_anthropic_api, Surface.OPENAI: config.disable_openai_api}
+    switches = {
+        Surface.ANTHROPIC: config.disable_anthropic_api,
+        Surface.OPENAI: config.disable_openai_api,
+        Surface.OBSERVABILITY: config.disable_metrics,
+    }
     return {surface for surface, disabled in switches.items() if disabled}
 
 

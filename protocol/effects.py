@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 
 from protocol.errors import LocalError, Refusal
 from protocol.relays import Relay
-from protocol.values import Origin, RequestHead, ResponseHead
+from protocol.values import Origin, RequestHead, ResponseHead, Secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,13 @@ class ReadBody:
 
 
 @dataclass(frozen=True, slots=True)
+class PeekBody:
+    """Wait for the client's whole request body, or until it is longer than ``limit`` bytes; it can still be sent."""
+
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
 class ReadResponse:
     """Gather the current fetch's whole response body, at most ``limit`` bytes (502 beyond it)."""
 
@@ -59,13 +66,15 @@ class ReadResponse:
 
 @dataclass(frozen=True, slots=True)
 class CheckCredentials:
-    """Have the account's credential files read again if they changed.
+    """Have the account's credential files read again if they changed, and its login renewed if it is time.
 
-    Resumes when the account is up to date, or without ``wait`` at once.
+    Resumes when that is done, or without ``wait`` at once. ``refused`` is a token that the provider answered 401 to:
+    reason enough to renew it, unless it was replaced already.
     """
 
     account: str
     wait: bool = True
+    refused: Secret | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +97,7 @@ class Answer:
     body: bytes
 
 
-Effect: TypeAlias = Fetch | ReadBody | ReadResponse | CheckCredentials | Reply | Answer
+Effect: TypeAlias = Fetch | ReadBody | PeekBody | ReadResponse | CheckCredentials | Reply | Answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +142,21 @@ class BodyRead:
 
 
 @dataclass(frozen=True, slots=True)
+class BodyPeeked:
+    """The client's whole body at monotonic second ``at``, or None for one that is too long to look at."""
+
+    body: bytes | None
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class CredentialsChecked:
-    """The account's credential is as fresh as its files, or that is under way."""
+    """The account's credential is as good as it can be, or that is under way."""
 
     at: float
 
 
-Outcome: TypeAlias = Fetched | Failed | BodyRead | CredentialsChecked | None
+Outcome: TypeAlias = Fetched | Failed | BodyRead | BodyPeeked | CredentialsChecked | None
 Script: TypeAlias = Generator[Effect, Outcome, None]
 
 
@@ -162,6 +179,14 @@ def read_body(limit: int) -> Generator[Effect, Outcome, bytes]:
     raise LocalError(f"reading a body was answered with {outcome!r}")
 
 
+def peek_body(limit: int) -> Generator[Effect, Outcome, BodyPeeked]:
+    """The client's request body if it is at most ``limit`` bytes, without taking it out of the way of a fetch."""
+    outcome = yield PeekBody(limit)
+    if isinstance(outcome, BodyPeeked):
+        return outcome
+    raise LocalError(f"peeking at a body was answered with {outcome!r}")
+
+
 def read_response(limit: int) -> Generator[Effect, Outcome, bytes]:
     """The response body of the current fetch, whole.
 
@@ -173,9 +198,11 @@ def read_response(limit: int) -> Generator[Effect, Outcome, bytes]:
     raise LocalError(f"reading a response was answered with {outcome!r}")
 
 
-def check_credentials(account: str, *, wait: bool = True) -> Generator[Effect, Outcome, float]:
-    """Bring an account's credential up to date with its files; returns the monotonic second at which it goes on."""
-    outcome = yield CheckCredentials(account, wait)
+def check_credentials(
+    account: str, *, wait: bool = True, refused: Secret | None = None
+) -> Generator[Effect, Outcome, float]:
+    """Bring an account's credential up to date; returns the monotonic second at which it goes on."""
+    outcome = yield CheckCredentials(account, wait, refused)
     if isinstance(outcome, CredentialsChecked):
         return outcome.at
     raise LocalError(f"a credential check was answered with {outcome!r}")

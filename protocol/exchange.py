@@ -12,6 +12,7 @@ from protocol.call import Call, http_date
 from protocol.commands import LogLevel
 from protocol.effects import (
     Answer,
+    BodyPeeked,
     BodyRead,
     CheckCredentials,
     CredentialsChecked,
@@ -20,6 +21,7 @@ from protocol.effects import (
     Fetch,
     Fetched,
     Outcome,
+    PeekBody,
     ReadBody,
     ReadResponse,
     Reply,
@@ -31,7 +33,7 @@ from protocol.ports import Channel, CredentialWaiter, Responder, UpstreamEvents
 from protocol.relays import Relay
 from protocol.request_body import RequestBody
 from protocol.timers import Timer, TimerOwner, Timers
-from protocol.values import Origin, ResponseHead
+from protocol.values import Origin, ResponseHead, Secret
 
 BUG: Final = Refusal(500, "internal error in the router")
 
@@ -81,8 +83,8 @@ class House(Protocol):
     def open_channel(self, origin: Origin, *, fresh: bool) -> Channel:
         """An idle connection to ``origin``, or a new one that is being made."""
 
-    def check_credentials(self, account: str, waiter: CredentialWaiter | None) -> None:
-        """Bring the account up to date and tell ``waiter``, if there is one, perhaps before this returns."""
+    def check_credentials(self, account: str, waiter: CredentialWaiter | None, refused: Secret | None) -> None:
+        """Bring the account up to date and tell ``waiter``, if there is one; ``refused`` as in the effect."""
 
     def log(self, level: LogLevel, event: str, fields: Mapping[str, str | int | float | None]) -> None: ...
 
@@ -105,6 +107,7 @@ class Exchange(UpstreamEvents, CredentialWaiter, TimerOwner):
         "_gathering",
         "_house",
         "_last_sent_at",
+        "_peeking",
         "_reading",
         "_relay",
         "_responder",
@@ -142,6 +145,7 @@ class Exchange(UpstreamEvents, CredentialWaiter, TimerOwner):
         self._client_full = False
         self._relay: Relay | None = None
         self._fixed_body: bytes | None = None
+        self._peeking: PeekBody | None = None
         self._reading: ReadBody | None = None
         self._gathering: ReadResponse | None = None
         self._early: list[bytes] | None = None
@@ -171,6 +175,8 @@ class Exchange(UpstreamEvents, CredentialWaiter, TimerOwner):
             return
         if self.body.handed_on and self._channel is not None:
             self._channel.send_body(data)
+        elif self._peeking is not None and self.body.received > self._peeking.limit:
+            self._peeked()
         elif self._reading is not None and self.body.received > self._reading.limit:
             self.refuse(Refusal(413, f"request body exceeds the limit of {self._reading.limit} bytes"))
         elif self._reading is None and self.body.overfull:
@@ -183,6 +189,8 @@ class Exchange(UpstreamEvents, CredentialWaiter, TimerOwner):
             return
         if self.body.handed_on and self._channel is not None:
             self._channel.send_end()
+        elif self._peeking is not None:
+            self._peeked()
         elif self._reading is not None:
             self._reading = None
             self._advance(BodyRead(self.body.whole()))
@@ -310,10 +318,12 @@ class Exchange(UpstreamEvents, CredentialWaiter, TimerOwner):
                 self._fetch(effect)
             case ReadBody():
                 self._read_body(effect)
+            case PeekBody():
+                self._peek_body(effect)
             case ReadResponse():
                 self._read_response(effect)
             case CheckCredentials():
-                self._house.check_credentials(effect.account, self if effect.wait else None)
+                self._house.check_credentials(effect.account, self if effect.wait else None, effect.refused)
                 if not effect.wait:
                     self.credentials_checked()
             case Reply():
@@ -343,6 +353,19 @@ class Exchange(UpstreamEvents, CredentialWaiter, TimerOwner):
             self._reading = effect
             self._responder.hold_body(False)
             self._responder.want_body()
+
+    def _peek_body(self, effect: PeekBody) -> None:
+        self._peeking = effect
+        if self.body.complete or max(self.body.received, self.body.length or 0) > effect.limit:
+            self._peeked()
+        else:
+            self._responder.want_body()
+
+    def _peeked(self) -> None:
+        limit = 0 if self._peeking is None else self._peeking.limit
+        self._peeking = None
+        whole = self.body.complete and self.body.received <= limit
+        self._advance(BodyPeeked(self.body.whole() if whole else None, self._house.now))
 
     def _read_response(self, effect: ReadResponse) -> None:
         self._gathering = effect

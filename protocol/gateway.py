@@ -15,7 +15,6 @@ from protocol.commands import (
     Connect,
     Drained,
     JobResult,
-    LoadFiles,
     Log,
     LogLevel,
     Loss,
@@ -25,14 +24,19 @@ from protocol.config import Config
 from protocol.dispatch import FrontDoor
 from protocol.errors import Refusal
 from protocol.exchange import Exchange, Phase
+from protocol.identity.accounts import Account
+from protocol.identity.health_log import HealthLog
+from protocol.identity.pool import Change
+from protocol.identity.roster import Roster
 from protocol.links.client import ClientLink
 from protocol.links.link import Link
 from protocol.links.upstream import UpstreamLink
+from protocol.logins import AccountKeeper, NewCommand
 from protocol.ports import CredentialWaiter, Responder
 from protocol.request_body import RequestBody
 from protocol.scripts.operations import refuse
 from protocol.timers import Timer, TimerOwner, Timers
-from protocol.values import ConnId, JobId, Origin, Peer, RequestHead
+from protocol.values import ConnId, JobId, Origin, Peer, RequestHead, Secret
 from protocol.wire.pool import IdlePool
 
 SHUTTING_DOWN: Final = Refusal(503, "the router is shutting down")
@@ -57,15 +61,17 @@ class Gateway(TimerOwner):
         self.commands: list[Command] = []
         self.dirty: list[Link] = []
         self._config = config
-        self._door = FrontDoor(config, entropy=entropy)
+        self._roster = Roster(config, entropy=entropy, report=self._report_health)
+        self._door = FrontDoor(config, self._roster, entropy=entropy)
+        self._keepers = {account.name: AccountKeeper(account, self) for account in self._roster}
+        self._health_log = HealthLog()
         self._epoch = epoch
         self._links: dict[ConnId, Link] = {}
         self._clients = 0
         self._idle: IdlePool[UpstreamLink] = IdlePool(config.upstream_idle_connections)
         self._last_conn = 0
         self._last_job = 0
-        self._jobs: dict[JobId, str] = {}
-        self._waiting: dict[str, list[CredentialWaiter]] = {}
+        self._jobs: dict[JobId, Callable[[JobResult], None]] = {}
         self._exchanges: set[Exchange] = set()
         self._request_prefix = f"req_{entropy(6).hex()}"
         self._last_request = 0
@@ -77,8 +83,8 @@ class Gateway(TimerOwner):
     def started(self, now: float) -> list[Command]:
         """The shell is up: look at the credentials once, so that the log tells how things stand."""
         self.now = now
-        for account in self._door.accounts:
-            self._load(account.name)
+        for keeper in self._keepers.values():
+            keeper.check()
         return self._collect()
 
     def accepted(self, peer: Peer, now: float) -> tuple[ConnId, list[Command]]:
@@ -133,13 +139,10 @@ class Gateway(TimerOwner):
         return self._collect()
 
     def completed(self, job: JobId, result: JobResult, now: float) -> list[Command]:
-        """A ``LoadFiles`` was carried out."""
+        """A job that a command named was carried out."""
         self.now = now
-        account = self._door.accounts[self._jobs.pop(job)]
-        for note in account.checked(result, self._wall, now):
-            self.log(LogLevel.INFO if account.credential is not None else LogLevel.WARN, note, {})
-        for waiter in self._waiting.pop(account.name, []):
-            self._guard(waiter, waiter.credentials_checked)
+        done = self._jobs.pop(job)
+        self._guard(done, partial(done, result))
         return self._collect()
 
     def timed_out(self, now: float) -> list[Command]:
@@ -178,6 +181,10 @@ class Gateway(TimerOwner):
     def draining(self) -> bool:
         return self._draining
 
+    @property
+    def wall(self) -> float:
+        return self._epoch + self.now
+
     def begin(self, head: RequestHead, length: int | None, peer: Peer, responder: Responder) -> Exchange:
         """Set up one request; a refusal becomes an exchange too, so that every request is answered and logged alike."""
         call = self._call(head, peer)
@@ -196,6 +203,7 @@ class Gateway(TimerOwner):
     def exchange_ended(self, exchange: Exchange) -> None:
         self._exchanges.discard(exchange)
         call = exchange.call
+        self._roster.ended(call, self.now)
         fields: dict[str, str | int | float | None] = {
             "method": call.head.method.decode("latin-1"),
             "path": _TOKENS.sub("...", call.head.path.decode("latin-1")),
@@ -229,10 +237,20 @@ class Gateway(TimerOwner):
         if surplus is not None:
             surplus.close()
 
-    def check_credentials(self, account: str, waiter: CredentialWaiter | None) -> None:
-        if waiter is not None:
-            self._waiting.setdefault(account, []).append(waiter)
-        self._load(account)
+    def check_credentials(self, account: str, waiter: CredentialWaiter | None, refused: Secret | None) -> None:
+        self._keepers[account].check(waiter, refused)
+
+    def credential_seen(self, account: Account) -> None:
+        self._roster.credential_seen(account, self.wall, self.now)
+
+    def order(self, command: NewCommand, done: Callable[[JobResult], None]) -> None:
+        self._last_job += 1
+        job = JobId(self._last_job)
+        self._jobs[job] = done
+        self.commands.append(command(job))
+
+    def wake(self, waiter: CredentialWaiter) -> None:
+        self._guard(waiter, waiter.credentials_checked)
 
     def log(self, level: LogLevel, event: str, fields: Mapping[str, str | int | float | None]) -> None:
         self.commands.append(Log(level, event, fields))
@@ -250,36 +268,28 @@ class Gateway(TimerOwner):
 
     # Bookkeeping ---------------------------------------------------------------------------------------------------
 
-    @property
-    def _wall(self) -> float:
-        return self._epoch + self.now
-
     def _new_conn(self) -> ConnId:
         self._last_conn += 1
         return ConnId(self._last_conn)
 
     def _call(self, head: RequestHead, peer: Peer) -> Call:
         self._last_request += 1
-        return Call(head, peer, f"{self._request_prefix}{self._last_request:08x}", self.now, self._wall)
+        return Call(head, peer, f"{self._request_prefix}{self._last_request:08x}", self.now, self.wall)
 
     def _exchange(self, exchange: Exchange) -> Exchange:
         self._exchanges.add(exchange)
         return exchange
 
-    def _load(self, account: str) -> None:
-        """Have the account's files read, once for everybody who asks meanwhile."""
-        if account in self._jobs.values():
-            return
-        self._last_job += 1
-        job = JobId(self._last_job)
-        self._jobs[job] = account
-        found = self._door.accounts[account]
-        self.commands.append(LoadFiles(job, found.paths, found.fingerprint))
+    def _report_health(self, change: Change) -> None:
+        event = self._health_log.line(change, self.now)
+        if event is not None:
+            self.log(LogLevel.WARN if change.out else LogLevel.INFO, event, {})
 
     def _end_everything(self) -> None:
         for link in self._client_links():
             self._guard(link, partial(link.shut, SHUTTING_DOWN))
         self._exchanges.clear()
+        self._keepers.clear()
 
     def _guard(self, owner: object, step: Callable[[], None]) -> None:
         try:
@@ -311,8 +321,10 @@ class Gateway(TimerOwner):
         return commands
 
     def _finish_drain(self) -> None:
-        """Idle clients may stay while answers run, to ask for health; with the last answer they go."""
-        if self._exchanges or self._drained:
+        """Idle clients may stay while answers run, to ask for health; with the last answer they go. A login that is
+        being renewed is waited for, too: its old refresh token is spent.
+        """
+        if self._drained or self._exchanges or any(keeper.busy for keeper in self._keepers.values()):
             return
         for link in self._client_links():
             if link.idle:

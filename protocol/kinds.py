@@ -150,6 +150,19 @@ def read_model_names(text: str) -> tuple[tuple[str, str], ...]:
     return tuple(names.items())
 
 
+def read_account_limits(text: str) -> tuple[tuple[str, int], ...]:
+    limits: dict[str, int] = {}
+    for entry in filter(None, (part.strip() for part in text.split(","))):
+        name, divider, number = (part.strip() for part in entry.rpartition("="))
+        account = name if divider else ANY_ACCOUNT
+        if not account or not DIGITS.fullmatch(number):
+            raise ValueError(f"{entry!r} is not a limit of an account")
+        if account in limits:
+            raise ValueError(f"the account {account!r} has two limits")
+        limits[account] = within(1, int(number), 10**12)
+    return tuple(limits.items())
+
+
 def read_seconds(text: str) -> float:
     seconds = read_seconds_from_zero(text)
     if seconds == 0:
@@ -166,11 +179,15 @@ BOOLEAN_WORDS: Final = {
     "0": False, "false": False, "no": False, "off": False,
 }  # fmt: skip
 
+ANY_ACCOUNT: Final = "*"
+"""In a list of limits: every account that is not named."""
+
 BOOLEAN: Final = Kind("BOOLEAN", "true, false (also 1, 0, yes, no, on, off)", read_boolean)
 TEXT: Final = Kind("TEXT", "any text", read_text)
 HOST: Final = Kind("HOST", "an IPv4 or IPv6 address, or a host name", read_host)
 PORT: Final = whole(0, 65535)
 PATH: Final = Kind("PATH", "a path of the file system", read_path, verbatim=True)
+PATHS: Final = listed(PATH)
 URL: Final = Kind("URL", "an http:// or https:// URL without user name, password, query or fragment", read_url)
 ROUTE: Final = Kind(  # read as a pattern by the module that has the routes
     "PATTERN",
@@ -182,7 +199,13 @@ MODEL_NAMES: Final = Kind(
     "name=model entries separated by commas; * in a name stands for any characters",
     read_model_names,
 )
+ACCOUNT_LIMITS: Final = Kind(
+    "NAME=NUMBER,...",
+    "name=number entries separated by commas; a number alone, or the name *, is for every other account",
+    read_account_limits,
+)
 MODEL: Final = Kind("MODEL", "the name of a model", lambda text: matched(MODEL_NAME, read_text(text))[0])
+WORD: Final = Kind("WORD", "visible ASCII characters", lambda text: matched(VISIBLE, text)[0])
 SECONDS: Final = Kind("SECONDS", "a number of seconds above 0 and at most a year, decimals allowed", read_seconds)
 SECONDS_FROM_ZERO: Final = Kind(
     "SECONDS", "a number of seconds from 0 to a year, decimals allowed", read_seconds_from_zero

@@ -25,24 +25,31 @@ class Surface(Enum):
 
     OPERATIONS = "operations"
     ADMIN = "admin"
+    OBSERVABILITY = "observability"
     ANTHROPIC = "anthropic"
     OPENAI = "openai"
 
 
 class Action(Enum):
-    """What the router does with a request. ``RELAY_BATCH`` relays a call whose answer holds batch objects, with their
-    ``results_url``.
+    """What the router does with a request. ``RELAY`` is for inference, ``RELAY_RESOURCE`` for what belongs to the
+    account that made it, ``RELAY_BATCH`` for such calls whose answer holds batch objects, with their ``results_url``.
     """
 
     HEALTH = "health"
     ISSUE_TOKEN = "issue_token"
     HELLO = "hello"
     RELAY = "relay"
+    RELAY_RESOURCE = "relay_resource"
     RELAY_BATCH = "relay_batch"
     CHAT = "chat"
     RESPONSES = "responses"
+    LIST_ACCOUNTS = "list_accounts"
     LIST_MODELS = "list_models"
     SHOW_MODEL = "show_model"
+
+
+ID: Final = "{id}"
+"""Stands in a pattern for the id of one thing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +87,7 @@ class Route:
             raise ValueError(f"give the path as the upstream knows it, without {LEGACY_PREFIX}: {text!r}")
         methods = _with_head(method) if method else EXTRA_METHODS
         about = "Relayed because the operator allows it"
-        return cls(methods, LEGACY_PREFIX + pattern, Surface.ANTHROPIC, Action.RELAY, about)
+        return cls(methods, LEGACY_PREFIX + pattern, Surface.ANTHROPIC, Action.RELAY_RESOURCE, about)
 
 
 class Match(msgspec.Struct, frozen=True):
@@ -96,6 +103,15 @@ class Match(msgspec.Struct, frozen=True):
     upstream_target: bytes
     legacy_prefix: bool
     pattern: str
+
+    @property
+    def resource(self) -> str | None:
+        """The id that the path names, as it is spelled there."""
+        segments = self.pattern.removeprefix(LEGACY_PREFIX).split("/")
+        if ID not in segments:
+            return None
+        path = self.upstream_target.partition(b"?")[0]
+        return path.split(b"/")[segments.index(ID)].decode("latin-1")
 
 
 @final
@@ -174,9 +190,10 @@ def _with_head(*methods: str) -> tuple[str, ...]:
     return tuple(name for method in methods for name in (("GET", "HEAD") if method == "GET" else (method,)))
 
 
-def _relayed(methods: str, path: str, about: str, *, batch: bool = False, root: bool = True) -> list[Route]:
+def _relayed(
+    methods: str, path: str, about: str, action: Action = Action.RELAY_RESOURCE, *, root: bool = True
+) -> list[Route]:
     """A call of the Anthropic API, under the prefix and, unless ``root`` is false, at the root."""
-    action = Action.RELAY_BATCH if batch else Action.RELAY
     bases = ("", LEGACY_PREFIX) if root else (LEGACY_PREFIX,)
     return [Route(_with_head(*methods.split()), base + path, Surface.ANTHROPIC, action, about) for base in bases]
 
@@ -184,16 +201,23 @@ def _relayed(methods: str, path: str, about: str, *, batch: bool = False, root: 
 ROUTES: Final = (
     Route(_with_head("GET"), "/health", Surface.OPERATIONS, Action.HEALTH, "Whether the router is up"),
     Route(("POST",), "/api/tokens", Surface.ADMIN, Action.ISSUE_TOKEN, "Issue a token"),
+    Route(
+        _with_head("GET"),
+        "/v1/accounts",
+        Surface.OBSERVABILITY,
+        Action.LIST_ACCOUNTS,
+        "Every account's health, use and limits",
+    ),
     *(
         Route(_with_head("GET"), path, Surface.ANTHROPIC, Action.HELLO, "Claude Code's probe")
         for path in ("/", LEGACY_PREFIX, "/api/hello", f"{LEGACY_PREFIX}/api/hello")
     ),
-    *_relayed("POST", "/v1/messages", "Create a message"),
-    *_relayed("POST", "/v1/messages/count_tokens", "Count the tokens of a message"),
-    *_relayed("GET POST", "/v1/messages/batches", "List or create batches", batch=True),
-    *_relayed("GET", "/v1/messages/batches/{id}", "Show a batch", batch=True),
+    *_relayed("POST", "/v1/messages", "Create a message", Action.RELAY),
+    *_relayed("POST", "/v1/messages/count_tokens", "Count the tokens of a message", Action.RELAY),
+    *_relayed("GET POST", "/v1/messages/batches", "List or create batches", Action.RELAY_BATCH),
+    *_relayed("GET", "/v1/messages/batches/{id}", "Show a batch", Action.RELAY_BATCH),
     *_relayed("DELETE", "/v1/messages/batches/{id}", "Delete a batch"),
-    *_relayed("POST", "/v1/messages/batches/{id}/cancel", "Cancel a batch", batch=True),
+    *_relayed("POST", "/v1/messages/batches/{id}/cancel", "Cancel a batch", Action.RELAY_BATCH),
     *_relayed("GET", "/v1/messages/batches/{id}/results", "Fetch the results of a batch"),
     *_relayed("GET POST", "/v1/files", "List or upload files"),
     *_relayed("GET DELETE", "/v1/files/{id}", "Show or delete a file"),

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar, overload
 
-from protocol.kinds import BOOLEAN, PATH, Kind
+from protocol.kinds import BOOLEAN, PATH, PATHS, Kind
 
 T = TypeVar("T")
 
@@ -55,6 +55,8 @@ class Setting:
         text = values.get(self.env, "")
         if not self.kind.verbatim:
             text = text.strip()
+        if self.kind is PATHS:
+            text = ",".join(expanded(part.strip(), home) for part in text.split(","))
         if text:
             return self._read(expanded(text, home) if self.kind is PATH else text)
         if home and self.under_home is not None:

@@ -20,6 +20,7 @@ class Timer(Enum):
     SILENCE = "anything at all from the upstream"
     IDLE = "a use for an idle upstream connection"
     COMMENT = "a pause in an event stream long enough for a keep-alive comment"
+    RENEWAL = "the next step of a login's renewal"
     DRAIN = "the grace period of a shutdown"
 
 

@@ -20,8 +20,8 @@ from errno import EACCES, ENOENT, EPERM, EROFS
 from threading import Lock
 from typing import Final, assert_never, final
 
-from protocol.commands import FileContent, Missing, Unreadable
 from protocol.errors import LocalError
+from protocol.files import FileContent, Missing, Unreadable
 from protocol.identity.login_file import (
     NotMergeable,
     later,
@@ -30,7 +30,7 @@ from protocol.identity.login_file import (
     recovery_content,
     recovery_path,
 )
-from protocol.identity.login_jobs import (
+from protocol.login_jobs import (
     FileResult,
     FileWork,
     LockBusy,

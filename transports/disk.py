@@ -5,7 +5,8 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from protocol.commands import FileContent, FilesLoaded, FilesUnchanged, JobResult, Missing, Unreadable
+from protocol.commands import JobResult
+from protocol.files import FileContent, FilesLoaded, FilesUnchanged, Missing, Unreadable
 
 
 def load(paths: Sequence[str], fingerprint: object | None) -> JobResult:

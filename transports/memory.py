@@ -5,14 +5,30 @@ connections the router made, each as the peer that the router talks to.
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import count
-from typing import Any, Final, final
+from typing import Any, Final, assert_never, final
 
-from protocol.commands import Command, FileContent, FilesLoaded, FilesUnchanged, LoadFiles, Log, Loss, Missing
+from protocol.commands import Command, Job, JobResult, LoadFiles, Log, Loss, UpdateFiles, WorkOnLogin
 from protocol.config import Config
+from protocol.files import CorruptFile, FileContent, FilesLoaded, FilesUnchanged, Missing, UpdateFailed
 from protocol.gateway import Gateway
+from protocol.identity.login_file import merge_login, recovery_path
+from protocol.login_jobs import (
+    FileResult,
+    FileWork,
+    LockBusy,
+    LockLogin,
+    LoginRead,
+    LoginSaved,
+    Place,
+    ReadLogin,
+    SaveLogin,
+    Superseded,
+    Unlocked,
+    UnlockLogin,
+)
 from protocol.values import ConnId, Origin, Peer, PeerKind
 from transports.shell import Shell, Stream
 
@@ -157,6 +173,67 @@ class MemoryStream(Stream):
 
 
 @final
+class MemoryDisk:
+    """Files in a dictionary, which nobody else writes while a piece of work is done."""
+
+    def __init__(self, files: dict[str, FileContent], data_dir: str) -> None:
+        self.locked: set[str] = set()
+        """Credential files whose lock is held, by the router or by a test."""
+        self._files = files
+        self._data_dir = data_dir
+
+    def carry_out(self, job: Job) -> JobResult:
+        match job:
+            case LoadFiles():
+                found = self._found(job.paths)
+                fingerprint = tuple(found)
+                return FilesUnchanged() if fingerprint == job.fingerprint else FilesLoaded(found, fingerprint)
+            case UpdateFiles():
+                return self._update(job)
+            case WorkOnLogin():
+                return self._work_on_login(job.work)
+            case _:
+                assert_never(job)
+
+    def _found(self, paths: Sequence[str]) -> list[tuple[str, FileContent]]:
+        return [(path, self._files.get(path, Missing())) for path in paths]
+
+    def _update(self, job: UpdateFiles) -> JobResult:
+        try:
+            self._files.update(job.update(self._found(job.paths)))
+        except CorruptFile as error:
+            return UpdateFailed(str(error))
+        found = self._found(job.paths)
+        return FilesLoaded(found, tuple(found))
+
+    def _work_on_login(self, work: FileWork) -> FileResult:
+        content = self._files.get(work.path, Missing())
+        match work:
+            case LockLogin():
+                if work.path in self.locked:
+                    return LockBusy()
+                self.locked.add(work.path)
+                return self._read(work.path)
+            case ReadLogin():
+                return self._read(work.path)
+            case SaveLogin():
+                merged = merge_login(content, work.replaced, work.renewed)
+                if merged is None:
+                    return Superseded(content)
+                self._files[work.path] = merged
+                return LoginSaved(Place.FILE)
+            case UnlockLogin():
+                self.locked.discard(work.path)
+                return Unlocked()
+            case _:
+                assert_never(work)
+
+    def _read(self, path: str) -> LoginRead:
+        copy = recovery_path(self._data_dir, path)
+        return LoginRead(self._files.get(path, Missing()), self._files.get(copy, Missing()))
+
+
+@final
 class MemoryShell(Shell):
     """A whole router in memory.
 
@@ -185,7 +262,8 @@ class MemoryShell(Shell):
         self.listening = True
         self.finished = False
         self.wake_at: float | None = None
-        self._unread: deque[LoadFiles] = deque()
+        self._undone: deque[Job] = deque()
+        self._disk = MemoryDisk(self.files, config.data_dir)
         gateway = Gateway(config, entropy=counting_entropy(), epoch=EPOCH - self.now)
         super().__init__(gateway, clock=lambda: self.now, report=self.logs.append)
         if watch is not None:
@@ -216,8 +294,8 @@ class MemoryShell(Shell):
     def reads(self) -> None:
         """The disk that hung answers now, with what the files hold now."""
         self.disk_hangs = False
-        while self._unread:
-            self.load(self._unread.popleft())
+        while self._undone:
+            self.work(self._undone.popleft())
         self.tell_now()
 
     def connect(self, conn: ConnId, origin: Origin) -> None:
@@ -230,14 +308,12 @@ class MemoryShell(Shell):
     def abandon_connect(self, conn: ConnId) -> None:
         self.connecting.pop(conn, None)
 
-    def load(self, command: LoadFiles) -> None:
+    def work(self, job: Job) -> None:
         if self.disk_hangs:
-            self._unread.append(command)
-            return
-        files = [(path, self.files.get(path, Missing())) for path in command.paths]
-        fingerprint = tuple(files)
-        result = FilesUnchanged() if fingerprint == command.fingerprint else FilesLoaded(files, fingerprint)
-        self.tell_later(lambda: self.gateway.completed(command.job, result, self.now))
+            self._undone.append(job)
+        else:
+            result = self._disk.carry_out(job)
+            self.tell_later(lambda: self.gateway.completed(job.job, result, self.now))
 
     def rearm(self, deadline: float | None) -> None:
         self.wake_at = deadline

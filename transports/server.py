@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from protocol.commands import Log, LogLevel
-from protocol.config import Config
+from protocol.config import Config, RefreshMode
 from protocol.gateway import Gateway
 from transports.listen import address_text
 from transports.shell import Report
@@ -24,6 +24,12 @@ def epoch() -> float:
 def new_gateway(config: Config) -> Gateway:
     """A gateway on this machine's clock and entropy."""
     return Gateway(config, entropy=secrets.token_bytes, epoch=epoch())
+
+
+def needs_tls(config: Config) -> bool:
+    """Somebody may have to be asked over TLS: the upstream, or the endpoint that renews logins."""
+    renews = config.oauth_refresh is not RefreshMode.OFF and config.oauth_token_url.origin.tls
+    return renews or config.upstream_base_url.origin.tls
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from protocol.commands import (
     Command,
     Connect,
     Drained,
+    Job,
     LoadFiles,
     Log,
     LogLevel,
@@ -24,6 +25,8 @@ from protocol.commands import (
     Resume,
     ShutdownWrite,
     StopListening,
+    UpdateFiles,
+    WorkOnLogin,
     Write,
 )
 from protocol.gateway import Gateway
@@ -216,7 +219,9 @@ class Shell(ABC):
             Pause: self._pause,
             Resume: self._resume,
             Connect: lambda command: self.connect(command.conn, command.origin),
-            LoadFiles: self.load,
+            LoadFiles: self.work,
+            UpdateFiles: self.work,
+            WorkOnLogin: self.work,
             Log: report,
             StopListening: lambda _: self.stop_listening(),
             Drained: self._drained,
@@ -233,7 +238,8 @@ class Shell(ABC):
         """A connection that is still being made is not wanted any more."""
 
     @abstractmethod
-    def load(self, command: LoadFiles) -> None: ...
+    def work(self, job: Job) -> None:
+        """Have it carried out off the loop, and its result told."""
 
     @abstractmethod
     def rearm(self, deadline: float | None) -> None:

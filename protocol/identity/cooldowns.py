@@ -1,8 +1,7 @@
 """How long an account is left alone after a failure, by what the failure was about.
 
-What the provider or the account itself makes certain (a usage window, ``retry-after``, a credential that is refused)
-is firm: until then another request would fail as well. The rest is a guess: the account is only avoided while another
-one can answer.
+What the provider makes certain (a usage window, ``retry-after``) is firm: until then another request would fail as well.
+The rest is a guess (a 401 can be the provider's own trouble): the account is only avoided while another one can answer.
 """
 
 from collections.abc import Callable, Iterable
@@ -35,7 +34,7 @@ class Cause(Enum):
         return self not in _GUESSED
 
 
-_GUESSED: Final = frozenset({Cause.RATE_LIMITED, Cause.OVERLOADED, Cause.UNREACHABLE})
+_GUESSED: Final = frozenset({Cause.RATE_LIMITED, Cause.OVERLOADED, Cause.UNREACHABLE, Cause.UNAUTHORIZED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,7 @@ class Cooldown:
 
 
 UNAUTHORIZED_SECONDS: Final = 60.0
-"""After that a refused credential is tried again, unless it has changed before."""
+"""After that a refused credential is as good as any again, unless it has changed before."""
 
 RATE_LIMITED_SECONDS: Final = (2.0, 30.0)
 OVERLOADED_SECONDS: Final = (1.0, 10.0)
@@ -156,8 +155,9 @@ class Cooldowns:
         return sorted(running, key=lambda cooldown: -cooldown.until)
 
     def blocking(self, model: str | None, now: float) -> Cooldown | None:
-        """The one that a request for this model would have to wait for."""
-        return next((cooldown for cooldown in self.running(now) if cooldown.model in (None, model)), None)
+        """The one that a request for this model would have to wait for: a firm one, if there is any."""
+        blocking = [cooldown for cooldown in self.running(now) if cooldown.model in (None, model)]
+        return next((cooldown for cooldown in blocking if cooldown.cause.firm), blocking[0] if blocking else None)
 
     @property
     def soonest_end(self) -> float | None:

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from protocol.commands import FileContent, Missing, Unreadable
+from protocol.files import FileContent, Missing, Unreadable
 from protocol.values import Headers, Secret
 from protocol.wire.headers import all_values, first, list_items
 

@@ -3,9 +3,9 @@
 from collections import deque
 from typing import Final, final
 
-from protocol.commands import FileContent, Missing
+from protocol.files import FileContent, Missing
 from protocol.identity.login_file import later, read_login
-from protocol.identity.login_jobs import Login, Place
+from protocol.login_jobs import Login, Place
 from protocol.values import Secret
 
 REMEMBERED_LINKS: Final = 32

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 from msgspec import Raw
 
-from protocol.commands import FileContent
+from protocol.files import FileContent
 from protocol.identity.credentials import (
     API_KEY_PREFIX,
     EXPIRY_FIELDS,
@@ -24,7 +24,7 @@ from protocol.identity.credentials import (
     REFRESH_PREFIX,
     TOKEN_FIELDS,
 )
-from protocol.identity.login_jobs import Login
+from protocol.login_jobs import Login
 from protocol.values import Secret
 
 REFRESH_FIELDS: Final = ("refreshToken", "refresh_token")

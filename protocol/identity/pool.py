@@ -8,19 +8,18 @@ so that choosing is a look at the first. The passing of time is noticed when a m
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil
 from typing import Final, TypeAlias, final
 
+from protocol.config import Strategy
 from protocol.errors import LocalError, Refusal
 from protocol.identity.cooldowns import NEVER, Cause, Cooldown
 from protocol.identity.limits import Window, read_limits
 from protocol.identity.standing import AccountSnapshot, Standing, Tokens
-from protocol.identity.strategies import Rank, Strategy, rank
+from protocol.identity.strategies import Rank, rank
+from protocol.kinds import ANY_ACCOUNT
 from protocol.values import Headers
-
-ANY_ACCOUNT: Final = "*"
-"""In a mapping of limits: every account that is not named."""
 
 NOBODY: Final[frozenset[str]] = frozenset()
 ALWAYS: Final = float("inf")
@@ -47,17 +46,30 @@ MESSAGES: Final = {
     502: "no account has a usable upstream credential; the router's operator has to log in or set an API key",
 }
 
+PROBE_SECONDS: Final = 60.0
+"""While nobody can answer, how often an account is asked all the same."""
+
+REASONS: Final = {
+    Cause.UNKNOWN_ACCOUNT: "the account that this token is bound to does not exist",
+    Cause.REQUEST_LIMIT: "every account that could answer has been sent as many requests as its limit allows",
+    Cause.CONCURRENCY: "every account that could answer has as many requests under way as it may; try again shortly",
+}
+"""Where there is more to say than that."""
+
 BUSY_SECONDS: Final = 1.0
 """When to ask again while every account has as many requests in flight as it may."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unavailable:
-    """No account can take the request. ``retry_at`` (monotonic seconds) is when the first one can, if that is known."""
+    """No account can take the request. ``retry_at`` (monotonic seconds) is when the first one can, if that is known;
+    ``account`` is that one.
+    """
 
     cause: Cause
     retry_at: float | None = None
     window: Window | None = None
+    account: str | None = field(default=None, compare=False)
 
     @property
     def status(self) -> int:
@@ -78,7 +90,7 @@ class Unavailable:
                 name = self.window.name.encode()
                 headers += [(prefix + name + b"-status", b"rejected"), (prefix + name + b"-reset", reset)]
                 headers.append((prefix + b"representative-claim", _CLAIMS[self.window.name]))
-        return Refusal(self.status, MESSAGES[self.status], headers=headers)
+        return Refusal(self.status, REASONS.get(self.cause, MESSAGES[self.status]), headers=headers)
 
 
 _CLAIMS: Final = {"5h": b"five_hour", "7d": b"seven_day"}
@@ -113,7 +125,8 @@ class Change:
 class AccountPool:
     """The accounts by name, in the operator's order.
 
-    :param request_limits: how many requests an account may be sent in all, by name or for ``ANY_ACCOUNT``.
+    :param request_limits: how many requests an account may be sent in all, by name; the name ``*`` (ANY_ACCOUNT) stands
+        for every account that is not named.
     :param concurrency_limits: how many at the same time, likewise.
     :param entropy: returns that many random bytes; the jitter of back-offs.
     """
@@ -167,17 +180,20 @@ class AccountPool:
         pin: str | None = None,
         preferred: str | None = None,
         tried: AbstractSet[str] = NOBODY,
+        inference: bool = True,
     ) -> Choice:
         """The account to send a request for ``model`` to; ``began`` has to follow at once.
 
         :param pin: no other account will do.
         :param preferred: this one if it is free, as affinity has it.
         :param tried: those that this request has failed with already.
+        :param inference: other requests do not count against the limits of inference, so for want of another account
+            they go to one that is limited.
         """
         if now >= self._stale_at:
             self._refresh(now)
         if pin is not None:
-            return self._pinned(pin, model, tried, now)
+            return self._pinned(pin, model, tried, now, inference=inference)
         if preferred is not None and preferred not in tried:
             wanted = self._standings.get(preferred)
             if wanted is not None and wanted.rank is not None and wanted.serves(model, now):
@@ -192,7 +208,7 @@ class AccountPool:
                 continue
             if standing.name not in tried:
                 return standing.name
-        return self._last_resort(listed, model, tried, now)
+        return self._last_resort(listed, model, tried, now, inference=inference)
 
     def without_credential(self, now: float) -> list[str]:
         """The accounts whose credential is missing or refused: worth a look at their files now and then."""
@@ -207,29 +223,39 @@ class AccountPool:
         standing = self._standings.get(name)
         return standing is not None and standing.position >= 0
 
-    def _pinned(self, pin: str, model: str | None, tried: AbstractSet[str], now: float) -> Choice:
+    def _pinned(self, pin: str, model: str | None, tried: AbstractSet[str], now: float, *, inference: bool) -> Choice:
         standing = self._standings.get(pin)
         if standing is None or standing.position < 0:
             return Unavailable(Cause.UNKNOWN_ACCOUNT)
         if standing.rank is not None and pin not in tried and standing.serves(model, now):
             return pin
-        return self._last_resort([standing], model, tried, now)
+        return self._last_resort([standing], model, tried, now, inference=inference)
 
     def _last_resort(
-        self, standings: Iterable[Standing], model: str | None, tried: AbstractSet[str], now: float
+        self,
+        standings: Iterable[Standing],
+        model: str | None,
+        tried: AbstractSet[str],
+        now: float,
+        *,
+        inference: bool,
     ) -> Choice:
-        """Of accounts that are only guessed to be out, the first to be free again; else why nobody is left."""
+        """Of accounts that are only guessed to be out, the first to be free again; then one that has not been asked
+        for a while, since a limit may have been lifted before its time; else why nobody is left.
+        """
+        able = [
+            standing for standing in standings if standing.usable and standing.has_room and standing.name not in tried
+        ]
         guessed = [
             standing
-            for standing in standings
-            if standing.usable
-            and standing.has_room
-            and standing.cooldowns.firm_until <= now
-            and standing.name not in tried
-            and standing.serves(model, now)
+            for standing in able
+            if not inference or (standing.cooldowns.firm_until <= now and standing.serves(model, now))
         ]
         if guessed:
             return min(guessed, key=lambda standing: standing.cooldowns.until).name
+        overdue = [standing for standing in able if standing.asked_at + PROBE_SECONDS <= now]
+        if overdue:
+            return min(overdue, key=lambda standing: standing.asked_at).name
         reasons = [_obstacle(standing, model, now) for standing in standings]
         return min(reasons, key=_hopelessness, default=Unavailable(Cause.NO_CREDENTIAL))
 
@@ -240,6 +266,7 @@ class AccountPool:
         standing = self._standings[name]
         self._turns += 1
         standing.last_turn = float(self._turns)
+        standing.asked_at = now
         standing.used += 1
         standing.in_flight += 1
         self._place(standing, now)
@@ -275,6 +302,7 @@ class AccountPool:
         standing = self._standings.get(name)
         if standing is None or not counts:
             return []
+        standing.asked_at = max(standing.asked_at, asked_at)
         limits = read_limits(headers, wall)
         standing.limits_read(limits, now, wall)
         begun: list[Cooldown] = []
@@ -309,6 +337,7 @@ class AccountPool:
         standing = self._standings.get(name)
         if standing is None:
             return []
+        standing.asked_at = now
         begun = standing.cooldowns.unauthorized(now)
         self._erred(standing, "upstream returned 401", now)
         self._watch(standing, now)
@@ -400,16 +429,17 @@ class AccountPool:
 
 def _obstacle(standing: Standing, model: str | None, now: float) -> Unavailable:
     """Why this one account cannot take the request."""
+    name = standing.name
     if not standing.usable:
-        return Unavailable(Cause.NO_CREDENTIAL)
+        return Unavailable(Cause.NO_CREDENTIAL, account=name)
     if standing.request_limit is not None and standing.used >= standing.request_limit:
-        return Unavailable(Cause.REQUEST_LIMIT)
+        return Unavailable(Cause.REQUEST_LIMIT, account=name)
     cooldown = standing.cooldowns.blocking(model, now)
     if cooldown is not None:
-        return Unavailable(cooldown.cause, cooldown.until, cooldown.window)
+        return Unavailable(cooldown.cause, cooldown.until, cooldown.window, name)
     if not standing.has_room:
-        return Unavailable(Cause.CONCURRENCY, now + BUSY_SECONDS)
-    return Unavailable(Cause.TRIED, now + BUSY_SECONDS)
+        return Unavailable(Cause.CONCURRENCY, now + BUSY_SECONDS, account=name)
+    return Unavailable(Cause.TRIED, now + BUSY_SECONDS, account=name)
 
 
 def _hopelessness(obstacle: Unavailable) -> tuple[bool, float]:

@@ -12,12 +12,20 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, TypeAlias, assert_never, final
 
-from protocol.commands import FileContent
+from protocol.config import CLIENT_ID, TOKEN_URL
 from protocol.effects import UpstreamRequest
 from protocol.errors import LocalError
+from protocol.files import FileContent
 from protocol.identity.credentials import Credential, Kind
 from protocol.identity.known_logins import KnownLogins
-from protocol.identity.login_jobs import (
+from protocol.identity.token_endpoint import (
+    Denied,
+    Granted,
+    Unavailable,
+    read_answer,
+    refresh_request,
+)
+from protocol.login_jobs import (
     FileResult,
     FileWork,
     LockBusy,
@@ -31,15 +39,6 @@ from protocol.identity.login_jobs import (
     Superseded,
     UnlockLogin,
     WorkFailed,
-)
-from protocol.identity.token_endpoint import (
-    CLIENT_ID,
-    TOKEN_URL,
-    Denied,
-    Granted,
-    Unavailable,
-    read_answer,
-    refresh_request,
 )
 from protocol.values import BaseUrl, Headers, Secret
 
@@ -194,6 +193,12 @@ class Refresher:
         """The credential has not expired, as far as anybody knows: use it without waiting."""
         login = self._known.best()
         return login is not None and (login.expires_at is None or wall < login.expires_at)
+
+    @property
+    def renewable(self) -> bool:
+        """There is a refresh token, and nothing says that it is spent."""
+        login = self._known.best()
+        return login is not None and self._renewable(login)
 
     @property
     def needs_login(self) -> bool:

@@ -121,6 +121,7 @@ class Standing:
 
     __slots__ = (
         "_shares",
+        "asked_at",
         "concurrency_limit",
         "cooldowns",
         "error_at",
@@ -156,6 +157,7 @@ class Standing:
         self.request_limit = request_limit
         self.concurrency_limit = concurrency_limit
         self.last_turn = 0.0
+        self.asked_at = NEVER
         self.last_error: str | None = None
         self.error_at = NEVER
         self.cooldowns = Cooldowns(entropy)

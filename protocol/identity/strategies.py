@@ -1,25 +1,9 @@
 """In which order the accounts that can answer are asked."""
 
-from enum import Enum
 from typing import Final, TypeAlias
 
+from protocol.config import Strategy
 from protocol.identity.standing import Standing
-
-
-class Strategy(Enum):
-    """What makes an account the next one."""
-
-    ROUND_ROBIN = "round-robin"
-    PRIORITY = "priority"
-    LEAST_USED = "least-used"
-
-
-STRATEGY_SPELLINGS: Final = {
-    Strategy.ROUND_ROBIN: ("roundrobin", "rr"),
-    Strategy.PRIORITY: ("prio", "fill-first"),
-    Strategy.LEAST_USED: ("leastused", "lru", "quota-first"),
-}
-"""Other spellings that a setting takes."""
 
 Rank: TypeAlias = tuple[float, float, int]
 """The smallest is asked first. The last part is the position in the list of accounts, so no two are equal."""

@@ -11,12 +11,6 @@ from protocol.identity.credentials import OAUTH_BETA
 from protocol.identity.limits import read_limits
 from protocol.values import BaseUrl, Headers, RequestHead, Secret
 
-TOKEN_URL: Final = "https://platform.claude.com/v1/oauth/token"
-"""Where Claude Code's sessions are prolonged."""
-
-CLIENT_ID: Final = "9d1c250a-e61b-44d9-88ed-5944d1962f5e"
-"""The OAuth client that those sessions belong to; a refresh token is good for no other."""
-
 USER_AGENT: Final = b"link-assistant-router"
 
 TERMINAL_ERRORS: Final = frozenset({"invalid_grant", "invalid_client", "unauthorized_client", "unsupported_grant_type"})

@@ -1,7 +1,10 @@
-"""Asking the provider on behalf of an account: what every story that reaches an upstream has in common."""
+"""Asking the provider on behalf of an account, and of another one if that cannot answer: what every story that reaches
+an upstream has in common.
+"""
 
 from collections.abc import Callable, Generator
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Final, Protocol, final
 
 from protocol.call import Call
 from protocol.effects import (
@@ -15,9 +18,21 @@ from protocol.effects import (
     fetch,
     refusal_for,
 )
-from protocol.errors import Refusal
 from protocol.identity.accounts import Account
+from protocol.identity.affinity import Hints
+from protocol.identity.cooldowns import Cause
 from protocol.identity.credentials import Credential
+from protocol.identity.pool import Unavailable
+from protocol.identity.roster import Roster
+
+Step = Generator[Effect, Outcome, None]
+
+LIMITED: Final = frozenset({401, 429, 529})
+"""Answers that are about the account, or about the moment, and that say that nothing was done."""
+
+NOT_CONNECTED: Final = frozenset({FailureKind.UNREACHABLE, FailureKind.CONNECT_TIMEOUT})
+
+NO_HINTS: Final = Hints()
 
 
 class Replayable(Protocol):
@@ -27,40 +42,175 @@ class Replayable(Protocol):
     def replayable(self) -> bool: ...
 
 
-def ask(
-    call: Call, account: Account, body: Replayable, request_with: Callable[[Credential], UpstreamRequest]
-) -> Generator[Effect, Outcome, Fetched]:
-    """The provider's response head to the request made with the account's credential.
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What the provider is asked.
 
-    A 401 is tried once more if the credential file has changed meanwhile; an idle connection that turns out closed
-    is replaced once. Both need a body that can be sent again.
-
-    :raises Refusal: 502 without a usable credential; 502 or 504 when no response arrives.
+    :param request_with: the request, with a credential in it.
+    :param model: as the provider calls it, where that is known.
+    :param counts: an answer tells something about the account: it is inference.
+    :param repeatable: doing it twice does no harm, so it may be asked again after a server error.
+    :param at: monotonic seconds; when it is asked.
+    :param preferred: the account to ask unless something in ``hints`` belongs to another one.
+    :param elsewhere: a 404 says no more than that this account does not have it.
     """
-    call.account = account.name
-    credential = yield from _usable_credential(call, account)
-    fetched = yield from _fetch(request_with(credential), body)
-    if fetched.head.status == 401 and body.replayable:
-        yield from check_credentials(account.name)
-        renewed = account.credential
-        if renewed is not None and renewed != credential and body.replayable:
-            fetched = yield from _fetch(request_with(renewed), body)
-    return fetched
+
+    body: Replayable
+    request_with: Callable[[Credential], UpstreamRequest]
+    at: float
+    hints: Hints = NO_HINTS
+    model: str | None = None
+    counts: bool = True
+    repeatable: bool = True
+    preferred: str | None = None
+    elsewhere: bool = False
 
 
-def _usable_credential(call: Call, account: Account) -> Generator[Effect, Outcome, Credential]:
-    """A known one is used at once, while its files are looked at; should it have been replaced, a 401 will tell."""
-    if not account.fresh(call.at):
-        yield from check_credentials(account.name, wait=not account.usable(call.wall))
-    if account.credential is None:
-        raise Refusal(502, "the router has no usable upstream credential; its operator has to log in or set an API key")
-    return account.credential
+@dataclass(frozen=True, slots=True)
+class Persistence:
+    """How many accounts a request is tried with, and until how many seconds after it came."""
+
+    attempts: int
+    seconds: float
 
 
-def _fetch(request: UpstreamRequest, body: Replayable) -> Generator[Effect, Outcome, Fetched]:
-    outcome = yield from fetch(request)
-    if isinstance(outcome, Failed) and outcome.kind is FailureKind.STALE and body.replayable:
-        outcome = yield from fetch(request, fresh=True)
-    if isinstance(outcome, Failed):
-        raise refusal_for(outcome)
-    return outcome
+def ask(
+    call: Call, roster: Roster, question: Question, persistence: Persistence
+) -> Generator[Effect, Outcome, Fetched]:
+    """The provider's response head.
+
+    An account that is limited, overloaded, refused or out of reach is left for the next one, while the request can be
+    sent again. When nobody is left, the last answer is the client's to see, unless another account can answer sooner
+    than that answer says.
+
+    :raises Refusal: what the pool says when there is nobody to ask; 502 or 504 when no response arrives.
+    """
+    attempt = Attempt(call, roster, question)
+    answer: Fetched | Failed | None = None
+    for _ in range(persistence.attempts):
+        choice = yield from attempt.next_account()
+        if isinstance(choice, Unavailable):
+            return last_word(answer, choice, attempt)
+        answer = yield from attempt.at(choice)
+        if not attempt.worth_repeating(answer) or attempt.now >= call.at + persistence.seconds:
+            break
+    return verbatim(answer)
+
+
+def last_word(answer: Fetched | Failed | None, obstacle: Unavailable, attempt: "Attempt") -> Fetched:
+    """The upstream's own answer, unless there is none, or it says to wait longer than one has to."""
+    sooner = obstacle.account != attempt.last and obstacle.status in LIMITED and obstacle.cause is not Cause.TRIED
+    if answer is None or (sooner and isinstance(answer, Fetched) and answer.head.status in LIMITED):
+        raise obstacle.refusal(attempt.now)
+    return verbatim(answer)
+
+
+def verbatim(answer: Fetched | Failed | None) -> Fetched:
+    if isinstance(answer, Fetched):
+        return answer
+    raise refusal_for(answer or Failed(FailureKind.UNREACHABLE, "", 0.0))
+
+
+@final
+class Attempt:
+    """One request on its way through the accounts. ``now`` is the latest moment that is known."""
+
+    def __init__(self, call: Call, roster: Roster, question: Question) -> None:
+        self.now = question.at
+        self.last: str | None = None
+        self._call = call
+        self._roster = roster
+        self._question = question
+        self._tried: set[str] = set()
+
+    def next_account(self) -> Generator[Effect, Outcome, Account | Unavailable]:
+        """One that has a credential to send; waits for files and renewals where that is needed."""
+        roster = self._roster
+        for account in roster.to_look_at(self.now):
+            self.now = yield from check_credentials(account.name, wait=False)
+        looked = False
+        while True:
+            choice = self._choose()
+            if isinstance(choice, Unavailable):
+                if looked or choice.status != 502:
+                    return choice
+                looked = True
+                for account in roster.without_credential(self.now):
+                    if not account.fresh(self.now):
+                        self.now = yield from check_credentials(account.name)
+                continue
+            yield from self._ready(choice)
+            if choice.worth_sending(self._call.wall_at(self.now)):
+                return choice
+            self._tried.add(choice.name)
+
+    def at(self, account: Account) -> Generator[Effect, Outcome, Fetched | Failed]:
+        """What this account brings."""
+        self._roster.ended(self._call, self.now)
+        self._roster.began(self._call, account, self._question.hints, self.now)
+        self._tried.add(account.name)
+        self.last = account.name
+        credential = account.credential
+        if credential is None:
+            return Failed(FailureKind.CRASHED, "no credential", self.now)
+        answer = yield from self._fetch(account, credential)
+        if isinstance(answer, Fetched) and answer.head.status == 401:
+            answer = yield from self._renewed(account, credential, answer)
+        return answer
+
+    def worth_repeating(self, answer: Fetched | Failed) -> bool:
+        """Another account may do better, and nothing is done twice."""
+        if self._call.pin is not None or not self._question.body.replayable:
+            return False
+        if isinstance(answer, Failed):
+            return answer.kind in NOT_CONNECTED
+        status, question = answer.head.status, self._question
+        return status in LIMITED or (status >= 500 and question.repeatable) or (status == 404 and question.elsewhere)
+
+    def _choose(self) -> Account | Unavailable:
+        question = self._question
+        return self._roster.choose(
+            self._call, question.hints, question.model, self._tried, self.now, preferred=question.preferred,
+            inference=question.counts,
+        )  # fmt: skip
+
+    def _ready(self, account: Account) -> Step:
+        """A known credential is used at once, while its files are looked at; should it be replaced, a 401 will tell."""
+        if not account.fresh(self.now):
+            wait = not account.usable(self._call.wall_at(self.now))
+            self.now = yield from check_credentials(account.name, wait=wait)
+
+    def _renewed(
+        self, account: Account, refused: Credential, answer: Fetched
+    ) -> Generator[Effect, Outcome, Fetched | Failed]:
+        """The answer to another try with a credential that is newer than the refused one; else the 401."""
+        body = self._question.body
+        self.now = yield from check_credentials(account.name, wait=body.replayable, refused=refused.token)
+        credential = account.credential
+        if credential is None or credential.token == refused.token or not body.replayable:
+            self._refused(account)
+            return answer
+        again = yield from self._fetch(account, credential)
+        if isinstance(again, Fetched) and again.head.status == 401:
+            self._refused(account)
+        return again
+
+    def _refused(self, account: Account) -> None:
+        if self._question.counts:
+            self._roster.unauthorized(account, self.now)
+
+    def _fetch(self, account: Account, credential: Credential) -> Generator[Effect, Outcome, Fetched | Failed]:
+        question, asked_at = self._question, self.now
+        request = question.request_with(credential)
+        outcome = yield from fetch(request)
+        if isinstance(outcome, Failed) and outcome.kind is FailureKind.STALE and question.body.replayable:
+            outcome = yield from fetch(request, fresh=True)
+        self.now = outcome.at
+        if isinstance(outcome, Fetched):
+            self._roster.answered(
+                self._call, account, outcome.head, model=question.model, counts=question.counts, asked_at=asked_at,
+                now=self.now,
+            )  # fmt: skip
+        elif outcome.kind in NOT_CONNECTED:
+            self._roster.failed(account, outcome.kind.value, asked_at=asked_at, now=self.now)
+        return outcome

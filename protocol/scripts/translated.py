@@ -8,10 +8,11 @@ from urllib.parse import parse_qs
 from protocol.call import Call, http_date
 from protocol.effects import Answer, Reply, Script, UpstreamRequest, read_body, read_response
 from protocol.errors import Refusal
-from protocol.identity.accounts import Account
+from protocol.identity.affinity import read_hints
 from protocol.identity.credentials import Credential, authorize
+from protocol.identity.roster import Roster
 from protocol.relays import Relay
-from protocol.scripts.asking import ask
+from protocol.scripts.asking import NO_HINTS, Persistence, Question, ask
 from protocol.scripts.messages import EVENT_STREAM_HEADERS
 from protocol.translate import models as model_pages
 from protocol.translate.call import TranslatedRequest, TranslationOptions
@@ -54,6 +55,7 @@ class Bridge:
     models: ModelTable
     drop_unsupported: bool
     max_body: int
+    persistence: Persistence
 
 
 class FixedBody:
@@ -62,25 +64,28 @@ class FixedBody:
     replayable: Final = True
 
 
-def complete(call: Call, account: Account, bridge: Bridge, translation: Translation) -> Script:
+def complete(call: Call, roster: Roster, bridge: Bridge, translation: Translation) -> Script:
     """Translate, ask, translate back."""
     if not is_identity(call.head.headers):
         raise Refusal(415, "send the request body without a content-encoding")
     options = TranslationOptions(drop_unsupported=bridge.drop_unsupported, stream=_stream_in_query(call.head.target))
-    asked = translation.request((yield from read_body(bridge.max_body)), models=bridge.models, options=options)
+    body = yield from read_body(bridge.max_body)
+    asked = translation.request(body, models=bridge.models, options=options)
     call.annotations["model"] = asked.upstream_model
 
     def request_with(credential: Credential) -> UpstreamRequest:
         return UpstreamRequest(bridge.base.origin, upstream_head(call.head, asked, credential, bridge.base), asked.body)
 
-    fetched = yield from ask(call, account, FixedBody(), request_with)
+    hints = read_hints(call.head.headers, body) if roster.has_choice else NO_HINTS
+    question = Question(FixedBody(), request_with, call.at, hints, model=asked.upstream_model)
+    fetched = yield from ask(call, roster, question, bridge.persistence)
     head, created = fetched.head, int(call.wall)
     headers = answer_headers(head, asked)
     plain = is_identity(head.headers)
     if head.status != 200:
         said = yield from read_response(MAX_ANSWER)
-        status, body = translate_error(head.status, said if plain else b"")
-        yield Answer(ResponseHead(status, [JSON, *headers]), body)
+        status, told = translate_error(head.status, said if plain else b"")
+        yield Answer(ResponseHead(status, [JSON, *headers]), told)
     elif not plain:
         raise Refusal(502, "the upstream compressed an answer that was asked for without compression")
     elif is_event_stream(head.headers) != asked.stream:
@@ -89,8 +94,8 @@ def complete(call: Call, account: Account, bridge: Bridge, translation: Translat
         stream_head = [EVENT_STREAM, *EVENT_STREAM_HEADERS, (b"date", http_date(call.wall)), *headers]
         yield Reply(ResponseHead(200, stream_head), translation.stream(asked, created=created), None)
     else:
-        body = translation.response((yield from read_response(MAX_ANSWER)), asked, created=created)
-        yield Answer(ResponseHead(200, [JSON, *headers]), body)
+        answer = translation.response((yield from read_response(MAX_ANSWER)), asked, created=created)
+        yield Answer(ResponseHead(200, [JSON, *headers]), answer)
 
 
 def upstream_head(client: RequestHead, asked: TranslatedRequest, credential: Credential, base: BaseUrl) -> RequestHead:

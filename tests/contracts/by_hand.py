@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
-from protocol.commands import Close, Command, Connect, Drained, FilesLoaded, LoadFiles, Loss, Write
+from protocol.commands import Close, Command, Connect, Drained, LoadFiles, Loss, Write
 from protocol.config import Config
+from protocol.files import FilesLoaded
 from protocol.gateway import Gateway
 from protocol.values import ConnId, Peer, PeerKind, Secret
 

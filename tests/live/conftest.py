@@ -31,6 +31,13 @@ def router(loop: str, upstream: PracticeUpstream) -> Iterator[RunningRouter]:
         yield running
 
 
+@pytest.fixture
+def own_router(loop: str, upstream: PracticeUpstream) -> Iterator[RunningRouter]:
+    """For tests that leave the account in a state that is no good for others."""
+    with RunningRouter(loop, upstream.origin) as running:
+        yield running
+
+
 @pytest.fixture(params=["", LEGACY_PREFIX], ids=["root", "prefix"], scope="module")
 def base_url(router: RunningRouter, request: pytest.FixtureRequest) -> str:
     """Each of the two addresses under which clients may reach the API."""

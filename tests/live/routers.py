@@ -65,6 +65,7 @@ class RunningRouter:
             "UPSTREAM_BASE_URL": upstream,
             "ROUTER_HOST": "127.0.0.1",
             "ROUTER_PORT": "0",
+            "OAUTH_REFRESH": "off",
             **settings,
         }
         self._listening = threading.Event()
@@ -127,6 +128,7 @@ class RouterProcess:
             "UPSTREAM_BASE_URL": upstream,
             "ROUTER_HOST": "127.0.0.1",
             "ROUTER_PORT": "0",
+            "OAUTH_REFRESH": "off",
             **settings,
         }
         self._changed = threading.Condition()

@@ -47,8 +47,8 @@ def test_an_error_code_finds_its_own_exception(client: anthropic.Anthropic) -> N
     assert type(failed.value).__name__ == "ThreadNotFoundError"
 
 
-def test_the_limits_of_a_subscription_stay_in_the_headers(client: anthropic.Anthropic) -> None:
-    with pytest.raises(anthropic.RateLimitError) as failed:
+def test_the_limits_of_a_subscription_stay_in_the_headers(own_router: RunningRouter) -> None:
+    with new_client(own_router.origin) as client, pytest.raises(anthropic.RateLimitError) as failed:
         client.messages.create(**ask("/error 429 retry-after=7 window=7d reset=60"))
     headers = failed.value.response.headers
     assert headers["retry-after"] == "7"

@@ -63,7 +63,7 @@ def conversations() -> Iterator[bytes]:
         b"Connection: close",
     )
     query = b"?api_key=" + IN_A_QUERY.encode()
-    for wish in ("", "/error 400", "/error 401", "/error 429 retry-after=1 window=5h", "/error 529", "/drop", "/cut 5"):
+    for wish in ("", "/error 400", "/error 401", "/error 429", "/error 529", "/drop", "/cut 5"):
         for stream in (False, True):
             text = f"{PROMPT}\n{wish}"
             yield post(good, message(text, stream=stream), b"/v1/messages" + query, *baggage)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.commands import FileContent, Missing, Unreadable
 from protocol.errors import Refusal
+from protocol.files import FileContent, Missing, Unreadable
 from protocol.identity.credentials import Credential, Kind, authorize, find_credential, from_api_key
 from protocol.identity.tokens import MAX_TTL_HOURS, Claims, TokenVerifier, admin_allowed, issue, present_token
 from protocol.values import Headers, Peer, PeerKind, Secret

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.commands import Loss, Unreadable
+from protocol.commands import Loss
+from protocol.files import Unreadable
 from tests.support.requests import EVENT, LAST_CHUNK, STREAM_HEAD, chunk, reply
 from tests.support.scene import Scene
 from tests.support.stage import TOKEN_SECRET

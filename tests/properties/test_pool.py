@@ -11,12 +11,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, precondition, rule
 
+from protocol.config import Strategy
 from protocol.identity.affinity import AffinityMap
 from protocol.identity.cooldowns import Cause
 from protocol.identity.limits import LONGEST_WINDOW_SECONDS
-from protocol.identity.pool import NOBODY, AccountPool, Unavailable
+from protocol.identity.pool import NOBODY, PROBE_SECONDS, AccountPool, Unavailable
 from protocol.identity.standing import AccountSnapshot, Tokens
-from protocol.identity.strategies import Strategy
 from protocol.values import Headers
 
 WALL = 1_795_000_000.0
@@ -64,6 +64,7 @@ class PoolMachine(RuleBasedStateMachine):
         )
         self.affinity = AffinityMap(ttl=60, capacity=CAPACITY)
         self.sent: Counter[str] = Counter()
+        self.asked_at: dict[str, float] = {}
         self.open_requests: Counter[str] = Counter()
         self.without_credential: set[str] = set()
 
@@ -107,12 +108,14 @@ class PoolMachine(RuleBasedStateMachine):
         if healthy:
             assert choice in healthy
         else:
-            assert self.benched(candidates[choice], model) <= GUESSES
+            probed = self.asked_at.get(choice, -1e9) + PROBE_SECONDS <= self.now
+            assert probed or self.benched(candidates[choice], model) <= GUESSES
         if preferred in healthy and pin is None:
             assert choice == preferred
         if conversation is not None:
             self.affinity.remember(conversation, choice, self.now)
         self.pool.began(choice, self.now)
+        self.asked_at[choice] = self.now
         self.sent[choice] += 1
         self.open_requests[choice] += 1
         return choice, model, self.now

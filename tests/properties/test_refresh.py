@@ -5,24 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from protocol.commands import FileContent, Missing, Unreadable
+from protocol.files import FileContent, Missing, Unreadable
 from protocol.identity.credentials import Kind, find_credential
 from protocol.identity.login_file import NotMergeable, merge_login, read_login, recovery_content
-from protocol.identity.login_jobs import (
-    FileWork,
-    LockBusy,
-    LockLogin,
-    Login,
-    LoginRead,
-    LoginSaved,
-    Place,
-    ReadLogin,
-    SaveLogin,
-    Superseded,
-    Unlocked,
-    UnlockLogin,
-    WorkFailed,
-)
 from protocol.identity.refresh import (
     ANSWER_SECONDS,
     LOCK_PATIENCE_SECONDS,
@@ -38,6 +23,21 @@ from protocol.identity.refresh import (
     TokenReady,
 )
 from protocol.identity.token_endpoint import Denied, Granted, Unavailable, read_answer
+from protocol.login_jobs import (
+    FileWork,
+    LockBusy,
+    LockLogin,
+    Login,
+    LoginRead,
+    LoginSaved,
+    Place,
+    ReadLogin,
+    SaveLogin,
+    Superseded,
+    Unlocked,
+    UnlockLogin,
+    WorkFailed,
+)
 from protocol.values import Secret
 
 WALL = 1_800_000_000.0

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from protocol.commands import FileContent
+from protocol.files import FileContent
 from tests.support.scene import Scene
 from tests.support.stage import CREDENTIALS
 

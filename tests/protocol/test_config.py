@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.config import SETTINGS, ClientHalfClose, Config, LogFormat, UpstreamProvider
+from protocol.config import SETTINGS, ClientHalfClose, Config, LogFormat, Strategy, UpstreamProvider
 from protocol.settings import SettingError
 from protocol.values import BaseUrl, Secret
 
@@ -53,6 +53,18 @@ WRONG = {
     "UPSTREAM_CA_FILE": "\0",
     "EXTRA_UPSTREAM_PATHS": "/v1/\udc80",
     "DISABLE_ANTHROPIC_API": "maybe",
+    "ADDITIONAL_ACCOUNT_DIRS": "\0",
+    "ACCOUNT_ROUTING_STRATEGY": "random",
+    "ACCOUNT_REQUEST_LIMITS": "primary=0",
+    "ACCOUNT_CONCURRENCY_LIMITS": "primary=two",
+    "SESSION_AFFINITY_TTL_SECS": "off",
+    "FAILOVER_ATTEMPTS": "0",
+    "FAILOVER_SECS": "0",
+    "OAUTH_REFRESH": "maybe",
+    "OAUTH_REFRESH_AHEAD_SECS": "0",
+    "OAUTH_TOKEN_URL": "platform",
+    "OAUTH_CLIENT_ID": "\udc80",
+    "DISABLE_METRICS": "maybe",
     "DISABLE_OPENAI_API": "maybe",
     "MODEL_MAP": "gpt-4o",
     "FALLBACK_MODEL": "\udc80",
@@ -181,3 +193,38 @@ def test_any_texts_make_a_configuration_or_a_setting_error(values: dict[str, str
     except SettingError:
         return
     assert 0 <= config.port <= 65535
+
+
+@pytest.mark.parametrize(
+    ("text", "limits"),
+    [
+        ("5", (("*", 5),)),
+        ("primary=1, account-2 = 20", (("primary", 1), ("account-2", 20))),
+        ("*=7,primary=1", (("*", 7), ("primary", 1))),
+    ],
+)
+def test_limits_of_accounts_are_by_name_or_for_all_others(text: str, limits: tuple[tuple[str, int], ...]) -> None:
+    assert Config.parse({"ACCOUNT_REQUEST_LIMITS": text}, home=None).account_request_limits == limits
+
+
+@pytest.mark.parametrize("text", ["primary=1,primary=2", "3,4", "=5", "primary=", "primary=1e3"])
+def test_a_limit_that_is_none_or_told_twice_is_refused(text: str) -> None:
+    with pytest.raises(SettingError, match="limit"):
+        Config.parse({"ACCOUNT_CONCURRENCY_LIMITS": text}, home=None)
+
+
+def test_account_directories_lie_under_the_home_directory_too() -> None:
+    config = Config.parse({"ADDITIONAL_ACCOUNT_DIRS": "~/a, /b ,"}, home="/home/ada")
+    assert config.additional_account_dirs == ("/home/ada/a", "/b")
+
+
+@pytest.mark.parametrize(
+    ("text", "strategy"),
+    [
+        *((name, Strategy.ROUND_ROBIN) for name in ("round-robin", "RoundRobin", "rr")),
+        *((name, Strategy.PRIORITY) for name in ("priority", "prio", "fill-first")),
+        *((name, Strategy.LEAST_USED) for name in ("least-used", "leastused", "LRU", "quota-first")),
+    ],
+)
+def test_a_strategy_has_the_spellings_of_the_original(text: str, strategy: Strategy) -> None:
+    assert Config.parse({"ACCOUNT_ROUTING_STRATEGY": text}, home=None).account_routing_strategy is strategy

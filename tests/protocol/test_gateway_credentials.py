@@ -2,7 +2,8 @@
 
 import pytest
 
-from protocol.commands import LoadFiles, LogLevel, Unreadable
+from protocol.commands import LoadFiles, LogLevel
+from protocol.files import Unreadable
 from tests.protocol.conftest import OpenScene
 from tests.support.requests import REPLY
 from tests.support.scene import CREDENTIAL_FILE, EXPIRED, Scene

@@ -5,18 +5,10 @@ from typing import final
 
 import pytest
 
-from protocol.commands import (
-    Close,
-    Command,
-    FilesUnchanged,
-    LoadFiles,
-    Log,
-    LogLevel,
-    Loss,
-    Write,
-)
+from protocol.commands import Close, Command, LoadFiles, Log, LogLevel, Loss, Write
 from protocol.config import Config
 from protocol.errors import LocalError
+from protocol.files import FilesUnchanged
 from protocol.gateway import Gateway
 from protocol.links.link import LOW_WATER, Link
 from protocol.ports import CredentialWaiter
@@ -92,8 +84,8 @@ class PatientWaiter(CredentialWaiter):
 
 def test_a_fault_of_one_who_waits_for_credentials_does_not_reach_the_others() -> None:
     gateway, patient = bare_gateway(), PatientWaiter()
-    gateway.check_credentials("primary", FaultyWaiter())
-    gateway.check_credentials("primary", patient)
+    gateway.check_credentials("primary", FaultyWaiter(), None)
+    gateway.check_credentials("primary", patient, None)
     (load,) = gateway.timed_out(0.0)
     assert isinstance(load, LoadFiles)
     (fault,) = gateway.completed(load.job, FilesUnchanged(), 0.0)

@@ -62,27 +62,27 @@ RELAYED = [
     (b"POST", b"/v1/messages/batches", Action.RELAY_BATCH),
     (b"GET", b"/v1/messages/batches", Action.RELAY_BATCH),
     (b"GET", b"/v1/messages/batches/msgbatch_1", Action.RELAY_BATCH),
-    (b"DELETE", b"/v1/messages/batches/msgbatch_1", Action.RELAY),
+    (b"DELETE", b"/v1/messages/batches/msgbatch_1", Action.RELAY_RESOURCE),
     (b"POST", b"/v1/messages/batches/msgbatch_1/cancel", Action.RELAY_BATCH),
-    (b"GET", b"/v1/messages/batches/msgbatch_1/results", Action.RELAY),
-    (b"POST", b"/v1/files", Action.RELAY),
-    (b"GET", b"/v1/files", Action.RELAY),
-    (b"GET", b"/v1/files/file_1", Action.RELAY),
-    (b"DELETE", b"/v1/files/file_1", Action.RELAY),
-    (b"GET", b"/v1/files/file_1/content", Action.RELAY),
+    (b"GET", b"/v1/messages/batches/msgbatch_1/results", Action.RELAY_RESOURCE),
+    (b"POST", b"/v1/files", Action.RELAY_RESOURCE),
+    (b"GET", b"/v1/files", Action.RELAY_RESOURCE),
+    (b"GET", b"/v1/files/file_1", Action.RELAY_RESOURCE),
+    (b"DELETE", b"/v1/files/file_1", Action.RELAY_RESOURCE),
+    (b"GET", b"/v1/files/file_1/content", Action.RELAY_RESOURCE),
 ]
 PREFIXED_ONLY = [
-    (b"GET", b"/v1/models", Action.RELAY),
-    (b"GET", b"/v1/models/claude-opus-5-5", Action.RELAY),
-    (b"POST", b"/v1/skills", Action.RELAY),
-    (b"GET", b"/v1/skills", Action.RELAY),
-    (b"GET", b"/v1/skills/skill_1", Action.RELAY),
-    (b"DELETE", b"/v1/skills/skill_1", Action.RELAY),
-    (b"POST", b"/v1/skills/skill_1/versions", Action.RELAY),
-    (b"GET", b"/v1/skills/skill_1/versions", Action.RELAY),
-    (b"GET", b"/v1/skills/skill_1/versions/2", Action.RELAY),
-    (b"DELETE", b"/v1/skills/skill_1/versions/2", Action.RELAY),
-    (b"GET", b"/v1/skills/skill_1/versions/2/content", Action.RELAY),
+    (b"GET", b"/v1/models", Action.RELAY_RESOURCE),
+    (b"GET", b"/v1/models/claude-opus-5-5", Action.RELAY_RESOURCE),
+    (b"POST", b"/v1/skills", Action.RELAY_RESOURCE),
+    (b"GET", b"/v1/skills", Action.RELAY_RESOURCE),
+    (b"GET", b"/v1/skills/skill_1", Action.RELAY_RESOURCE),
+    (b"DELETE", b"/v1/skills/skill_1", Action.RELAY_RESOURCE),
+    (b"POST", b"/v1/skills/skill_1/versions", Action.RELAY_RESOURCE),
+    (b"GET", b"/v1/skills/skill_1/versions", Action.RELAY_RESOURCE),
+    (b"GET", b"/v1/skills/skill_1/versions/2", Action.RELAY_RESOURCE),
+    (b"DELETE", b"/v1/skills/skill_1/versions/2", Action.RELAY_RESOURCE),
+    (b"GET", b"/v1/skills/skill_1/versions/2/content", Action.RELAY_RESOURCE),
 ]
 
 
@@ -240,7 +240,8 @@ def test_a_disabled_surface_is_not_there_at_all() -> None:
     assert refused(b"GET", PREFIX + b"/v1/agents", router).status == 404
     assert refused(b"GET", b"/api/hello", router).status == 404
     assert router.match(b"GET", b"/health").action is Action.HEALTH
-    assert {route.surface for route in router.routes()} == {Surface.OPERATIONS, Surface.ADMIN, Surface.OPENAI}
+    left = {Surface.OPERATIONS, Surface.ADMIN, Surface.OBSERVABILITY, Surface.OPENAI}
+    assert {route.surface for route in router.routes()} == left
 
 
 def test_the_openai_surface_can_be_hidden_alone() -> None:
@@ -255,7 +256,7 @@ def test_an_extra_path_is_relayed_under_the_prefix_only() -> None:
     router = Router(extra_paths=["/v1/agents"])
     for method in EXTRA_METHODS:
         match = router.match(method.encode(), PREFIX + b"/v1/agents?limit=1")
-        assert (match.action, match.upstream_target) == (Action.RELAY, b"/v1/agents?limit=1")
+        assert (match.action, match.upstream_target) == (Action.RELAY_RESOURCE, b"/v1/agents?limit=1")
     assert LEGACY_PREFIX in refused(b"GET", b"/v1/agents", router).message
     assert refused(b"GET", PREFIX + b"/v1/agents/a", router).status == 404
 
@@ -288,9 +289,9 @@ def test_an_extra_path_adds_methods_but_never_replaces_a_route() -> None:
     router = Router(extra_paths=["/v1/messages/batches", "/v1/messages/*"])
     assert router.match(b"GET", PREFIX + b"/v1/messages/batches").action is Action.RELAY_BATCH
     assert router.match(b"GET", PREFIX + b"/v1/messages/batches/b").action is Action.RELAY_BATCH
-    assert router.match(b"PUT", PREFIX + b"/v1/messages/batches").action is Action.RELAY
-    assert router.match(b"GET", PREFIX + b"/v1/messages/count_tokens").action is Action.RELAY
-    assert router.match(b"PUT", PREFIX + b"/v1/messages/batches/b").action is Action.RELAY
+    assert router.match(b"PUT", PREFIX + b"/v1/messages/batches").action is Action.RELAY_RESOURCE
+    assert router.match(b"GET", PREFIX + b"/v1/messages/count_tokens").action is Action.RELAY_RESOURCE
+    assert router.match(b"PUT", PREFIX + b"/v1/messages/batches/b").action is Action.RELAY_RESOURCE
     assert allowed(PREFIX + b"/v1/messages/batches/b", router) == b"GET, HEAD, DELETE, POST, PUT, PATCH"
 
 
@@ -406,7 +407,7 @@ def match_or_refusal(router: Router, method: bytes, target: bytes) -> Match | No
 @example(b"GET", PREFIX + b"/v1/skills/..;/organizations")
 def test_nothing_relayed_leads_out_of_the_allow_list_however_it_is_normalised(method: bytes, target: bytes) -> None:
     match = match_or_refusal(ROUTER, method, target)
-    if match is not None and match.action in (Action.RELAY, Action.RELAY_BATCH):
+    if match is not None and match.action in (Action.RELAY, Action.RELAY_RESOURCE, Action.RELAY_BATCH):
         assert target.endswith(match.upstream_target)
         path = match.upstream_target.partition(b"?")[0]
         assert UPSTREAM.fullmatch(path)

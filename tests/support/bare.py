@@ -3,8 +3,9 @@
 from collections import deque
 from typing import final
 
-from protocol.commands import FilesLoaded, LoadFiles, Log
+from protocol.commands import Job, LoadFiles, Log
 from protocol.config import Config
+from protocol.files import FilesLoaded
 from protocol.gateway import Gateway
 from protocol.identity.tokens import issue
 from protocol.values import ConnId, Origin, Secret
@@ -86,11 +87,12 @@ class BareShell(Shell):
     def abandon_connect(self, conn: ConnId) -> None:
         self.abandoned.append(conn)
 
-    def load(self, command: LoadFiles) -> None:
+    def work(self, job: Job) -> None:
         if self.disk_fault is not None:
             raise self.disk_fault
-        result = FilesLoaded([(command.paths[0], CREDENTIALS)], "fingerprint")
-        self.tell_later(lambda: self.gateway.completed(command.job, result, self.now))
+        assert isinstance(job, LoadFiles)
+        result = FilesLoaded([(job.paths[0], CREDENTIALS)], "fingerprint")
+        self.tell_later(lambda: self.gateway.completed(job.job, result, self.now))
 
     def rearm(self, deadline: float | None) -> None:
         self.armed.append(deadline)

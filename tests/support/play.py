@@ -9,7 +9,7 @@ from protocol.exchange import Exchange, Phase
 from protocol.ports import Channel, CredentialWaiter, Responder, UpstreamEvents
 from protocol.request_body import RequestBody
 from protocol.timers import Timers
-from protocol.values import Origin, Peer, PeerKind, RequestHead, ResponseHead
+from protocol.values import Origin, Peer, PeerKind, RequestHead, ResponseHead, Secret
 
 ORIGIN = Origin("http", "upstream", 80)
 ASKED = Fetch(UpstreamRequest(ORIGIN, RequestHead(b"POST", b"/v1/messages", [])))
@@ -101,7 +101,7 @@ class House:
         self.channels.append(Connection())
         return self.channels[-1]
 
-    def check_credentials(self, account: str, waiter: CredentialWaiter | None) -> None:
+    def check_credentials(self, account: str, waiter: CredentialWaiter | None, refused: Secret | None) -> None:
         self.checks.append((account, waiter))
 
     def log(self, level: LogLevel, event: str, fields: Mapping[str, str | int | float | None]) -> None:

@@ -23,8 +23,8 @@ from cli.practice.oauth import TOKEN_PATH
 from protocol.effects import UpstreamRequest
 from protocol.identity.credentials import Credential
 from protocol.identity.login_file import read_login, recovery_path
-from protocol.identity.login_jobs import LockLogin, ReadLogin, SaveLogin, UnlockLogin
 from protocol.identity.refresh import Abandon, Ask, LoginLost, NotKept, Order, Refresher, RefreshSettings
+from protocol.login_jobs import LockLogin, ReadLogin, SaveLogin, UnlockLogin
 from protocol.values import BaseUrl
 from transports.credential_file import CredentialFiles
 from transports.disk import load

@@ -8,8 +8,9 @@ from typing import Final, Self
 
 import pytest
 
-from protocol.commands import Close, Command, Connect, FileContent, Log, Pause, Resume, ShutdownWrite, Write
+from protocol.commands import Close, Command, Connect, Log, Pause, Resume, ShutdownWrite, Write
 from protocol.config import Config
+from protocol.files import FileContent
 from protocol.identity.tokens import issue
 from protocol.values import Secret
 from tests.support.requests import BODY, EVENT, REPLY, STREAM_HEAD, chunk, get, post, reply
@@ -212,7 +213,8 @@ class Scene:
         assert not gateway._links
         assert not gateway._exchanges
         assert not gateway._jobs
-        assert not gateway._waiting
+        assert not any(keeper.waiting or keeper.busy for keeper in gateway._keepers.values())
+        assert all(account.in_flight == 0 for account in gateway._roster.snapshots(self.shell.now))
         assert len(gateway._idle) == 0
         assert gateway._clients == 0
         assert gateway.deadline() is None

@@ -15,6 +15,7 @@ from protocol.gateway import Gateway
 from tests.support.requests import get
 from tests.support.stage import PATIENCE, TOKEN_SECRET
 from transports.asyncio.shell import AsyncioShell, AsyncioStream
+from transports.jobs import Jobs
 from transports.listen import open_listeners
 from transports.server import epoch
 
@@ -31,7 +32,7 @@ class Ground:
         self.loop = asyncio.get_running_loop()
         config = Config.parse({"TOKEN_SECRET": TOKEN_SECRET}, home="/home")
         gateway = Gateway(config, entropy=lambda size: bytes(size), epoch=epoch())
-        self.shell = AsyncioShell(gateway, self.loop, listeners, None, self.logs.append)
+        self.shell = AsyncioShell(gateway, self.loop, listeners, None, Jobs(config), self.logs.append)
 
     async def client(self) -> tuple[socket.socket, AsyncioStream]:
         """A client's end and the router's, over TCP."""

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from protocol.commands import Missing, Unreadable
 from protocol.errors import LocalError
+from protocol.files import Missing, Unreadable
 from protocol.identity.login_file import read_login, recovery_path
-from protocol.identity.login_jobs import (
+from protocol.login_jobs import (
     LockBusy,
     LockLogin,
     Login,

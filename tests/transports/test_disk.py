@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from protocol.commands import FilesLoaded, FilesUnchanged, Missing, Unreadable
+from protocol.files import FilesLoaded, FilesUnchanged, Missing, Unreadable
 from transports.disk import load
 
 

@@ -15,6 +15,7 @@ from protocol.config import Config
 from protocol.gateway import Gateway
 from tests.support.requests import get
 from tests.support.stage import PATIENCE, TOKEN_SECRET
+from transports.jobs import Jobs
 from transports.server import epoch
 from transports.trio.shell import TrioShell, TrioStream
 
@@ -32,7 +33,7 @@ class Ground:
         self.logs: list[Log] = []
         config = Config.parse({"TOKEN_SECRET": TOKEN_SECRET}, home="/home")
         gateway = Gateway(config, entropy=lambda size: bytes(size), epoch=epoch())
-        self.shell = TrioShell(gateway, nursery, [], None, self.logs.append)
+        self.shell = TrioShell(gateway, nursery, [], None, Jobs(config), self.logs.append)
 
     def client(self) -> tuple[trio.socket.SocketType, TrioStream]:
         """A client's end and the router's."""

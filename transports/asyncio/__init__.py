@@ -11,7 +11,8 @@ from types import ModuleType
 from protocol.config import Config
 from transports import listen
 from transports.asyncio.shell import AsyncioShell
-from transports.server import OnListening, Running, new_gateway, report_listening
+from transports.jobs import Jobs
+from transports.server import OnListening, Running, needs_tls, new_gateway, report_listening
 from transports.shell import Report
 from transports.tls import client_context
 
@@ -38,10 +39,11 @@ def run(config: Config, report: Report, *, on_listening: OnListening | None = No
 
 async def serve(config: Config, report: Report, *, on_listening: OnListening | None = None) -> None:
     """The same inside a running event loop; cancel it to stop at once. Signals are heard in the main thread only."""
-    context = client_context(config.upstream_ca_file) if config.upstream_base_url.origin.tls else None
+    context = client_context(config.upstream_ca_file) if needs_tls(config) else None
+    jobs = Jobs(config)
     listeners = listen.open_listeners(config)
     loop = asyncio.get_running_loop()
-    shell = AsyncioShell(new_gateway(config), loop, listeners, context, report)
+    shell = AsyncioShell(new_gateway(config), loop, listeners, context, jobs, report)
     try:
         if threading.current_thread() is threading.main_thread():
             _obey_signals(loop, shell, config.drain_grace_secs)
@@ -54,6 +56,7 @@ async def serve(config: Config, report: Report, *, on_listening: OnListening | N
     finally:
         shell.close()
         listen.close_all(listeners)
+        jobs.close()
 
 
 def _obey_signals(loop: asyncio.AbstractEventLoop, shell: AsyncioShell, grace: float) -> None:

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import cast, final
 
-from protocol.commands import LoadFiles, Loss
+from protocol.commands import Job, Loss
 from protocol.gateway import Gateway
 from protocol.links.link import HIGH_WATER, LOW_WATER
 from protocol.values import ConnId, Origin
-from transports import disk, listen
+from transports import listen
+from transports.jobs import Jobs
 from transports.server import epoch, monotonic
 from transports.shell import CLOSE_SECONDS, Report, Shell, Stream, why_not
 from transports.tls import TlsPump
@@ -112,16 +113,18 @@ class AsyncioShell(Shell):
         loop: asyncio.AbstractEventLoop,
         listeners: Sequence[socket.socket],
         context: ssl.SSLContext | None,
+        jobs: Jobs,
         report: Report,
     ) -> None:
         super().__init__(gateway, clock=monotonic, report=report)
+        self._jobs = jobs
         self.loop = loop
         self.finished = asyncio.Event()
         self._listeners = listeners
         self._context = context
         self._servers: list[asyncio.Server] = []
         self._connecting: dict[ConnId, asyncio.Task[None]] = {}
-        self._loading: set[asyncio.Task[None]] = set()
+        self._working: set[asyncio.Task[None]] = set()
         self._alarm: asyncio.TimerHandle | None = None
 
     async def listen(self) -> None:
@@ -141,10 +144,10 @@ class AsyncioShell(Shell):
         if task is not None:
             task.cancel()
 
-    def load(self, command: LoadFiles) -> None:
-        task = self.loop.create_task(self._load(command))
-        self._loading.add(task)
-        task.add_done_callback(self._loading.discard)
+    def work(self, job: Job) -> None:
+        task = self.loop.create_task(self._work(job))
+        self._working.add(task)
+        task.add_done_callback(self._working.discard)
 
     def rearm(self, deadline: float | None) -> None:
         if self._alarm is not None:
@@ -170,7 +173,7 @@ class AsyncioShell(Shell):
         """Leave nothing running behind."""
         self.stop_listening()
         self.rearm(None)
-        for task in (*self._connecting.values(), *self._loading):
+        for task in (*self._connecting.values(), *self._working):
             task.cancel()
         for stream in list(self.streams.values()):
             stream.finish(reset=False)
@@ -196,6 +199,6 @@ class AsyncioShell(Shell):
         finally:
             self._connecting.pop(conn, None)
 
-    async def _load(self, command: LoadFiles) -> None:
-        result = await self.loop.run_in_executor(None, disk.load, command.paths, command.fingerprint)
-        self.apply(self.gateway.completed(command.job, result, self.clock()))
+    async def _work(self, job: Job) -> None:
+        result = await self.loop.run_in_executor(None, self._jobs.carry_out, job)
+        self.apply(self.gateway.completed(job.job, result, self.clock()))

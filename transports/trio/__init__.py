@@ -10,7 +10,8 @@ import trio
 
 from protocol.config import Config
 from transports import listen
-from transports.server import OnListening, Running, new_gateway, report_listening
+from transports.jobs import Jobs
+from transports.server import OnListening, Running, needs_tls, new_gateway, report_listening
 from transports.shell import Report
 from transports.tls import client_context
 from transports.trio.shell import TrioShell
@@ -29,11 +30,12 @@ def run(config: Config, report: Report, *, on_listening: OnListening | None = No
 
 async def serve(config: Config, report: Report, *, on_listening: OnListening | None = None) -> None:
     """The same inside a running trio program; cancel it to stop at once. Signals are heard in the main thread only."""
-    context = client_context(config.upstream_ca_file) if config.upstream_base_url.origin.tls else None
+    context = client_context(config.upstream_ca_file) if needs_tls(config) else None
+    jobs = Jobs(config)
     listeners = listen.open_listeners(config)
     try:
         async with trio.open_nursery() as nursery:
-            shell = TrioShell(new_gateway(config), nursery, listeners, context, report)
+            shell = TrioShell(new_gateway(config), nursery, listeners, context, jobs, report)
             nursery.start_soon(shell.keep_time)
             for listener in listeners:
                 nursery.start_soon(shell.accept_from, listener)
@@ -48,6 +50,7 @@ async def serve(config: Config, report: Report, *, on_listening: OnListening | N
             nursery.cancel_scope.cancel()
     finally:
         listen.close_all(listeners)
+        jobs.close()
 
 
 def _drain_soon(token: trio.lowlevel.TrioToken, shell: TrioShell, grace: float) -> None:

@@ -17,10 +17,11 @@ from typing import Final, final
 import trio
 from trio.lowlevel import notify_closing, wait_readable, wait_writable
 
-from protocol.commands import JobResult, LoadFiles, Log, LogLevel, Loss
+from protocol.commands import Job, LoadFiles, Log, LogLevel, Loss
 from protocol.gateway import Gateway
 from protocol.values import ConnId, Origin
-from transports import disk, listen
+from transports import listen
+from transports.jobs import Jobs
 from transports.server import epoch, monotonic
 from transports.shell import CLOSE_SECONDS, READ_SIZE, Report, Shell, Stream, why_not
 from transports.tls import TlsPump
@@ -211,9 +212,11 @@ class TrioShell(Shell):
         nursery: trio.Nursery,
         listeners: Sequence[socket.socket],
         context: ssl.SSLContext | None,
+        jobs: Jobs,
         report: Report,
     ) -> None:
         super().__init__(gateway, clock=monotonic, report=report)
+        self._jobs = jobs
         self.finished = trio.Event()
         self._nursery = nursery
         self._listeners = listeners
@@ -256,8 +259,8 @@ class TrioShell(Shell):
         if scope is not None:
             scope.cancel()
 
-    def load(self, command: LoadFiles) -> None:
-        self._nursery.start_soon(self._load, command)
+    def work(self, job: Job) -> None:
+        self._nursery.start_soon(self._work, job)
 
     def rearm(self, deadline: float | None) -> None:
         self._alarm.deadline = trio.current_time() + deadline - monotonic() if deadline is not None else inf
@@ -307,8 +310,8 @@ class TrioShell(Shell):
         stream.opened()
         await stream.read()
 
-    async def _load(self, command: LoadFiles) -> None:
-        result: JobResult = await trio.to_thread.run_sync(
-            disk.load, command.paths, command.fingerprint, abandon_on_cancel=True
-        )
-        self.apply(self.gateway.completed(command.job, result, self.clock()))
+    async def _work(self, job: Job) -> None:
+        # A look at files may be left behind at the end; what writes must not be.
+        reads_only = isinstance(job, LoadFiles)
+        result = await trio.to_thread.run_sync(self._jobs.carry_out, job, abandon_on_cancel=reads_only)
+        self.apply(self.gateway.completed(job.job, result, self.clock()))

@@ -192,9 +192,9 @@ def test_a_stream_that_breaks_tells_so_and_is_not_ended_like_a_whole_one(router:
 
 @pytest.mark.parametrize(("status", "told"), [(429, 429), (529, 503), (500, 500)])
 def test_errors_have_the_status_and_the_hint_that_codex_retries_by(
-    router: RunningRouter, status: int, told: int
+    own_router: RunningRouter, status: int, told: int
 ) -> None:
-    head, body, whole = ask(router, turn(message("msg_1", f"/error {status} retry-after=3")))
+    head, body, whole = ask(own_router, turn(message("msg_1", f"/error {status} retry-after=3")))
     error: dict[str, Any] = json.loads(body)["error"]
     assert whole
     assert head.status_code == told

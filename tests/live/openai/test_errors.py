@@ -52,9 +52,12 @@ def test_an_error_is_told_in_openais_words(ask: Ask, status: int, stream: bool) 
     assert error.response.headers["content-type"] == "application/json"
 
 
-def test_when_to_come_back_is_told_in_headers(ask: Ask) -> None:
-    with pytest.raises(openai.RateLimitError) as failed:
-        ask("/error 429 retry-after=7 window=5h")
+def test_when_to_come_back_is_told_in_headers(own_router: RunningRouter) -> None:
+    with (
+        openai.OpenAI(api_key=new_token(), base_url=f"{own_router.origin}/v1", max_retries=0) as client,
+        pytest.raises(openai.RateLimitError) as failed,
+    ):
+        client.chat.completions.create(**chat("/error 429 retry-after=7 window=5h"))
     headers = failed.value.response.headers
     assert headers["retry-after"] == "7"
     assert headers["anthropic-ratelimit-unified-status"] == "rejected"

@@ -2,9 +2,8 @@
 
 import pytest
 
-from protocol.commands import FileContent, FilesLoaded, FilesUnchanged, Missing, Unreadable
-from protocol.errors import LocalError
-from protocol.identity.accounts import RECHECK_SECONDS, Account, Accounts
+from protocol.files import FileContent, FilesLoaded, FilesUnchanged, Missing, Unreadable
+from protocol.identity.accounts import RECHECK_SECONDS, Account
 from protocol.identity.credentials import CREDENTIAL_FILES, from_api_key
 
 KEY = from_api_key("sk-ant-api03-key")
@@ -63,14 +62,14 @@ def test_unchanged_files_change_nothing_and_are_not_told() -> None:
 
 
 def test_without_a_file_the_api_key_is_used() -> None:
-    account = Account("primary", "/home", KEY)
+    account = Account("primary", "/home", api_key=KEY)
     assert account.credential is KEY
     assert account.checked(found(), 0.0, 0.0) == ["account primary uses the credential from ANTHROPIC_API_KEY"]
     assert account.credential is KEY
 
 
 def test_a_file_comes_before_the_api_key_and_the_key_is_there_when_the_file_has_gone() -> None:
-    account = Account("primary", "/home", KEY)
+    account = Account("primary", "/home", api_key=KEY)
     account.checked(found(credentials=session("a")), 0.0, 0.0)
     assert token_of(account) == "sk-ant-oat01-a"
     account.checked(found(), 0.0, 1.0)
@@ -83,7 +82,7 @@ UNUSABLE = [b"{", b"", b"[]", b'{"accessToken": "sk-ant-ort01-x"}', Unreadable("
 @pytest.mark.parametrize("content", UNUSABLE)
 def test_a_file_that_becomes_unusable_leaves_the_credential_it_had_and_says_so(content: FileContent) -> None:
     """Most likely it is being written at this moment."""
-    account = Account("primary", "/home", KEY)
+    account = Account("primary", "/home", api_key=KEY)
     account.checked(found(credentials=session("a")), 0.0, 0.0)
     told = account.checked(found(credentials=content), 0.0, 1.0)
     assert told[0].startswith("/home/credentials.json: ")
@@ -105,7 +104,7 @@ def test_a_file_that_was_never_usable_leaves_nothing_and_says_so(content: FileCo
 
 
 def test_an_unusable_file_does_not_take_the_api_key_away() -> None:
-    account = Account("primary", "/home", KEY)
+    account = Account("primary", "/home", api_key=KEY)
     account.checked(found(), 0.0, 0.0)
     account.checked(found(credentials=b"{"), 0.0, 1.0)
     assert account.credential is KEY
@@ -127,15 +126,3 @@ def test_a_credential_is_usable_until_its_time_is_over() -> None:
     account.checked(found(credentials=b'{"accessToken": "sk-ant-oat01-b", "expiresAt": 100}'), 50.0, 1.0)
     assert account.usable(99.9)
     assert not account.usable(100.0)
-
-
-def test_accounts_go_by_name() -> None:
-    accounts = Accounts([Account("primary", "/home"), Account("second", "/other")])
-    assert accounts["second"].name == "second"
-    assert [account.name for account in accounts] == ["primary", "second"]
-    assert accounts.choose() is accounts["primary"]
-
-
-def test_there_has_to_be_an_account() -> None:
-    with pytest.raises(LocalError):
-        Accounts([])

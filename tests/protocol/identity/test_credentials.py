@@ -3,7 +3,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from protocol.commands import FileContent, Missing, Unreadable
+from protocol.files import FileContent, Missing, Unreadable
 from protocol.identity.credentials import (
     CREDENTIAL_FILES,
     Credential,

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from protocol.commands import FileContent, Missing, Unreadable
+from protocol.files import FileContent, Missing, Unreadable
 from protocol.identity.login_file import (
     NotMergeable,
     merge_login,
@@ -10,7 +10,7 @@ from protocol.identity.login_file import (
     recovery_content,
     recovery_path,
 )
-from protocol.identity.login_jobs import Login
+from protocol.login_jobs import Login
 from protocol.values import Secret
 
 OLD = Login(Secret("sk-ant-oat01-old"), Secret("sk-ant-ort01-old"), 1_800_000_000.0)

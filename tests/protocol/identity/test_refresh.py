@@ -4,23 +4,8 @@ from itertools import product
 import msgspec
 import pytest
 
-from protocol.commands import FileContent, Missing
 from protocol.errors import LocalError
-from protocol.identity.login_jobs import (
-    FileResult,
-    LockBusy,
-    LockLogin,
-    Login,
-    LoginRead,
-    LoginSaved,
-    Place,
-    ReadLogin,
-    SaveLogin,
-    Superseded,
-    Unlocked,
-    UnlockLogin,
-    WorkFailed,
-)
+from protocol.files import FileContent, Missing
 from protocol.identity.refresh import (
     ANSWER_SECONDS,
     FORCED_INTERVAL,
@@ -38,6 +23,21 @@ from protocol.identity.refresh import (
     Refresher,
     RefreshSettings,
     TokenReady,
+)
+from protocol.login_jobs import (
+    FileResult,
+    LockBusy,
+    LockLogin,
+    Login,
+    LoginRead,
+    LoginSaved,
+    Place,
+    ReadLogin,
+    SaveLogin,
+    Superseded,
+    Unlocked,
+    UnlockLogin,
+    WorkFailed,
 )
 from protocol.values import Headers, Secret
 

@@ -2,12 +2,11 @@ import json
 
 import pytest
 
+from protocol.config import CLIENT_ID, TOKEN_URL
 from protocol.identity.token_endpoint import (
-    CLIENT_ID,
     DEFAULT_LIFETIME,
     LONGEST_LIFETIME,
     LONGEST_WAIT,
-    TOKEN_URL,
     Denied,
     Granted,
     Unavailable,

@@ -3,12 +3,13 @@
 import pytest
 
 from protocol.call import Call
-from protocol.commands import FileContent, FilesLoaded, Missing
+from protocol.config import Config
 from protocol.effects import CheckCredentials, Failed, FailureKind, Fetch, Fetched, Outcome, UpstreamRequest
 from protocol.errors import Refusal
-from protocol.identity.accounts import Account
+from protocol.files import FileContent, FilesLoaded, Missing
 from protocol.identity.credentials import Credential
-from protocol.scripts.asking import ask
+from protocol.identity.roster import Roster
+from protocol.scripts.asking import Persistence, Question, ask
 from protocol.values import Origin, Peer, PeerKind, RequestHead, ResponseHead
 from tests.protocol.conftest import OpenScene
 from tests.support.requests import REPLY
@@ -138,12 +139,19 @@ class Body:
         self.replayable = replayable
 
 
-def account(content: FileContent = b'{"accessToken": "sk-ant-oat01-x"}') -> Account:
-    """An account whose file was looked at in second 0."""
-    account = Account("primary", "/home")
-    files = [(account.paths[0], content)]
-    account.checked(FilesLoaded(files, "fingerprint"), wall=0.0, now=0.0)
-    return account
+def roster(content: FileContent = b'{"accessToken": "sk-ant-oat01-x"}') -> Roster:
+    """One account whose file was looked at in second 0."""
+    roster = Roster(Config(claude_code_home="/home"), entropy=bytes, report=lambda change: None)
+    account = roster["primary"]
+    account.checked(FilesLoaded([(account.paths[0], content)], "fingerprint"), wall=0.0, now=0.0)
+    return roster
+
+
+def question(asked: Call, *, replayable: bool = True) -> Question:
+    return Question(Body(replayable=replayable), request_with, asked.at)
+
+
+ONCE = Persistence(1, 60.0)
 
 
 def request_with(credential: Credential) -> UpstreamRequest:
@@ -172,7 +180,7 @@ OK = Fetched(ResponseHead(200, []), 0.0)
 def test_only_a_stale_connection_is_replaced_and_only_once(
     replayable: bool, outcomes: list[Outcome], fresh: list[bool]
 ) -> None:
-    story = ask(call(), account(), Body(replayable=replayable), request_with)
+    story = ask(call(), roster(), question(call(), replayable=replayable), ONCE)
     effects = [next(story)]
     with pytest.raises((StopIteration, Refusal)) as ended:
         for outcome in outcomes:
@@ -198,11 +206,11 @@ def test_files_that_were_not_looked_at_for_a_while_are_waited_for_only_without_a
     content: FileContent, wall: float, wait: bool
 ) -> None:
     asked = call(at=1.0, wall=wall)
-    story = ask(asked, account(content), Body(replayable=True), request_with)
+    story = ask(asked, roster(content), question(asked), ONCE)
     assert next(story) == CheckCredentials("primary", wait)
-    assert asked.account == "primary"
 
 
 def test_files_that_were_just_looked_at_are_not_looked_at_again() -> None:
-    story = ask(call(at=0.9), account(EXPIRING), Body(replayable=True), request_with)
+    asked = call(at=0.9)
+    story = ask(asked, roster(EXPIRING), question(asked), ONCE)
     assert isinstance(next(story), Fetch)

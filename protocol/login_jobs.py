@@ -9,8 +9,8 @@ from typing import TypeAlias
 
 import msgspec
 
-from protocol.commands import FileContent
-from protocol.values import JobId, Secret
+from protocol.files import FileContent
+from protocol.values import Secret
 
 
 class Login(msgspec.Struct, frozen=True):
@@ -55,13 +55,6 @@ class UnlockLogin(msgspec.Struct, frozen=True):
 
 
 FileWork: TypeAlias = LockLogin | ReadLogin | SaveLogin | UnlockLogin
-
-
-class WorkOnLogin(msgspec.Struct, frozen=True):
-    """The command: carry out ``work`` outside the event loop and report ``completed`` with its result."""
-
-    job: JobId
-    work: FileWork
 
 
 class LoginRead(msgspec.Struct, frozen=True):
