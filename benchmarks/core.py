@@ -8,7 +8,7 @@ from typing import Final, final
 
 from benchmarks import traffic
 from protocol.commands import Command, Connect, LoadFiles, Write
-from protocol.config import Config
+from protocol.config import Config, StoragePolicy
 from protocol.files import FilesLoaded
 from protocol.gateway import Gateway
 from protocol.identity.tokens import issue
@@ -26,7 +26,12 @@ class Core:
     """A gateway with one client and one upstream connection, both used before."""
 
     def __init__(self) -> None:
-        config = replace(Config(), token_secret=Secret(traffic.TOKEN_SECRET), claude_code_home="/login")
+        config = replace(
+            Config(),
+            token_secret=Secret(traffic.TOKEN_SECRET),
+            claude_code_home="/login",
+            storage_policy=StoragePolicy.MEMORY,
+        )
         self.now = 1.0
         self.gateway = Gateway(config, entropy=lambda size: b"\x01" * size, epoch=EPOCH)
         token = issue(Secret(traffic.TOKEN_SECRET), wall=EPOCH, entropy=lambda size: b"\x02" * size).token

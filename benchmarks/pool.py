@@ -15,7 +15,7 @@ from protocol.config import Strategy
 from protocol.identity.affinity import read_hints
 from protocol.identity.limits import read_limits
 from protocol.identity.pool import AccountPool
-from protocol.identity.standing import Tokens
+from protocol.values import Tokens
 from protocol.values import Headers
 
 ACCOUNTS: Final = 100

@@ -7,7 +7,7 @@ yardstick does neither, only ``json.loads`` and ``json.dumps`` of each event's d
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from statistics import median
 from typing import Any, Final
@@ -16,6 +16,8 @@ from benchmarks.report import Result, Table, Target, as_json, paired_ratio
 from protocol.relays import Relay
 from protocol.translate.call import Dialect, Notes, TranslatedRequest
 from protocol.translate.chat_stream import ChatStream
+from protocol.translate.onto_openai.chat_stream import MessagesFromChat
+from protocol.translate.onto_openai.servers import CarriedRequest
 from protocol.translate.responses_stream import ResponsesStream
 
 EVENTS: Final = 1000
@@ -33,10 +35,18 @@ REQUEST: Final = TranslatedRequest(
     stream=True,
     notes=Notes(reasoning_summary=True, echo={"parallel_tool_calls": True, "tool_choice": "auto", "tools": []}),
 )
-TRANSLATIONS: Final[dict[str, Callable[[], Relay]]] = {
-    "chat": lambda: ChatStream(REQUEST, created=CREATED),
-    "responses": lambda: ResponsesStream(REQUEST, created=CREATED),
+CALL: Final = CarriedRequest(
+    body=b"", requested_model="claude-opus-5-5", upstream_model="gpt-4o", stream=True, shows_thinking=True
+)
+TRANSLATIONS: Final[Mapping[str, Mapping[str, Callable[[], Relay]]]] = {
+    "Messages": {
+        "chat": lambda: ChatStream(REQUEST, created=CREATED),
+        "responses": lambda: ResponsesStream(REQUEST, created=CREATED),
+    },
+    "Chat Completions": {"messages": lambda: MessagesFromChat(CALL, identity="benchmark")},
 }
+"""By what the upstream speaks: what the client gets instead."""
+
 PLAIN: Final = "json.loads + json.dumps"
 
 BLOCKS: Final = (
@@ -58,21 +68,35 @@ BLOCKS: Final = (
 
 
 def measure(*, quick: bool) -> Result:
-    events = agent_turn()
+    streams = {"Messages": agent_turn(), "Chat Completions": chat_turn()}
+    spent = {spoken: _spent(events, TRANSLATIONS[spoken], 3 if quick else 60) for spoken, events in streams.items()}
+    tables = tuple(_table(f"Translating a stream of {spoken}", costs) for spoken, costs in spent.items())
+    return Result(tables, tuple(target for spoken, costs in spent.items() for target in _targets(spoken, costs)))
+
+
+def _spent(
+    events: Sequence[dict[str, Any]], translations: Mapping[str, Callable[[], Relay]], rounds: int
+) -> dict[str, list[float]]:
+    """CPU microseconds per event in each round, of the yardstick and of every translation."""
     data = [json.dumps(event) for event in events]
-    frames = [f"event: {event['type']}\ndata: {text}\n\n".encode() for event, text in zip(events, data, strict=True)]
+    frames = [_frame(event, text) for event, text in zip(events, data, strict=True)]
     steps: dict[str, Callable[[], None]] = {PLAIN: partial(_plainly, data)}
-    for name, translation in TRANSLATIONS.items():
+    for name, translation in translations.items():
         for size in EVENTS_PER_READ:
             reads = [b"".join(frames[at : at + size]) for at in range(0, len(frames), size)]
             steps[_row_name(name, size)] = partial(_relayed, translation, reads)
     spent: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(3 if quick else 60):
+    for _ in range(rounds):
         for name, step in steps.items():
             begin = time.process_time_ns()
             step()
             spent[name].append((time.process_time_ns() - begin) / len(events) / 1000)
-    return Result((_table(spent),), tuple(_targets(spent)))
+    return spent
+
+
+def _frame(event: dict[str, Any], data: str) -> bytes:
+    named = f"event: {event['type']}\n" if "type" in event else ""
+    return f"{named}data: {data}\n\n".encode()
 
 
 def agent_turn() -> list[dict[str, Any]]:
@@ -87,6 +111,27 @@ def agent_turn() -> list[dict[str, Any]]:
     events.append({"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": {"output_tokens": EVENTS}})
     events.append({"type": "message_stop"})
     return events
+
+
+def chat_turn() -> list[dict[str, Any]]:
+    """The chunks of the same turn, as a server of OpenAI's protocol would stream it."""
+    constant = {"id": "chatcmpl-01", "object": "chat.completion.chunk", "created": CREATED, "model": "gpt-4o"}
+    call = {"index": 0, "id": "call_01", "type": "function", "function": {"name": "edit", "arguments": ""}}
+    (*_, thought), (*_, text), (*_, piece) = BLOCKS
+    told: list[tuple[dict[str, Any], int]] = [
+        ({"role": "assistant", "content": ""}, 1),
+        ({"reasoning_content": thought}, EVENTS // len(BLOCKS)),
+        ({"content": text}, EVENTS // len(BLOCKS)),
+        ({"tool_calls": [call]}, 1),
+        ({"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}, EVENTS // len(BLOCKS)),
+        ({}, 1),
+    ]
+    choices: list[dict[str, Any]] = [
+        {"index": 0, "delta": delta, "logprobs": None, "finish_reason": None} for delta, n in told for _ in range(n)
+    ]
+    choices[-1]["finish_reason"] = "tool_calls"
+    usage = {"prompt_tokens": 9, "completion_tokens": EVENTS, "total_tokens": EVENTS + 9}
+    return [*(constant | {"choices": [choice]} for choice in choices), constant | {"choices": [], "usage": usage}]
 
 
 def _plainly(data: Sequence[str]) -> None:
@@ -105,20 +150,20 @@ def _row_name(translation: str, events_per_read: int) -> str:
     return f"{translation}, {events_per_read} a read"
 
 
-def _table(spent: dict[str, list[float]]) -> Table:
+def _table(title: str, spent: dict[str, list[float]]) -> Table:
     rows = tuple(
         (name, min(costs), median(costs), 1e6 / median(costs), paired_ratio(costs, spent[PLAIN]))
         for name, costs in spent.items()
     )
     columns = ("", "us per event, min", "median", "events per second", "ratio to plain JSON")
-    return Table("Translating a stream", columns, rows, "CPU time; the ratio is the median over the rounds.")
+    return Table(title, columns, rows, "CPU time; the ratio is the median over the rounds.")
 
 
-def _targets(spent: dict[str, list[float]]) -> list[Target]:
+def _targets(spoken: str, spent: dict[str, list[float]]) -> list[Target]:
     what = "CPU of a translated event against plain JSON of the same"
     return [
         Target(what, name, paired_ratio(spent[_row_name(name, 1)], spent[PLAIN]), LIMIT_RATIO, "times")
-        for name in TRANSLATIONS
+        for name in TRANSLATIONS[spoken]
     ]
 
 

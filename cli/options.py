@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
+from click.shell_completion import CompletionItem
 
 from cli.output import PROGRAM, ConfigurationError, Report, log_writer
-from cli.sources import gather
+from cli.sources import Sources, gather
 from protocol.commands import Log, LogLevel
 from protocol.config import SETTINGS, Config
+from protocol.kinds import PATH
 from protocol.routing import Route
 from protocol.settings import Setting, SettingError
 
@@ -29,16 +31,24 @@ class Invocation:
 
         :raises ConfigurationError: a value that its setting cannot take, with the place it came from.
         """
+        config, sources = self.read()
+        report = log_writer(config)
+        for warning in sources.warnings:
+            report(Log(LogLevel.WARN, warning, {}))
+        return config, report
+
+    def read(self) -> tuple[Config, Sources]:
+        """The settings, and where each value came from.
+
+        :raises ConfigurationError: a value that its setting cannot take, with the place it came from.
+        """
         sources = gather(self.given, os.environ, Path())
         try:
             config = Config.parse(sources.values, home=os.environ.get("HOME"))
             check_extra_paths(config)
         except SettingError as error:
             raise ConfigurationError(f"{error} (from {sources.places[error.setting.env]})") from None
-        report = log_writer(config)
-        for warning in sources.warnings:
-            report(Log(LogLevel.WARN, warning, {}))
-        return config, report
+        return config, sources
 
 
 def check_extra_paths(config: Config) -> None:
@@ -61,6 +71,15 @@ class SettingOption(click.Option):
         kind = {"is_flag": True} if row.is_switch else {"metavar": row.kind.metavar}
         super().__init__([flag, row.name], help=described(row), expose_value=False, callback=self._note, **kind)
         self.row = row
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[Any]]:
+        """The words that the setting takes, or files for a path."""
+        kind = self.row.kind
+        if "|" in kind.metavar:
+            return [CompletionItem(word) for word in kind.metavar.split("|") if word.startswith(incomplete.lower())]
+        if kind is PATH:
+            return [CompletionItem(incomplete, type="file")]
+        return super().shell_complete(ctx, incomplete)
 
     def _note(self, ctx: click.Context, _: click.Parameter, value: str | bool | None) -> None:
         if isinstance(value, str):

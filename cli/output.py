@@ -2,12 +2,8 @@
 
 import sys
 import time
-import tomllib
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as installed_version
-from pathlib import Path
-from typing import Final, TypeAlias
+from typing import IO, Final, TypeAlias
 
 import click
 
@@ -32,13 +28,13 @@ class RuntimeFailure(click.ClickException):
     exit_code = 1
 
 
-def version() -> str:
-    """The installed distribution's version; in a checkout that is not installed, the one it would have."""
-    try:
-        return installed_version(PROGRAM)
-    except PackageNotFoundError:
-        project = Path(__file__).parents[1] / "pyproject.toml"
-        return str(tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"])
+class NotFound(click.ClickException):
+    """There is nothing of the name or id that was given. Exit code 2, and one plain line."""
+
+    exit_code = 2
+
+    def show(self, file: IO[str] | None = None) -> None:
+        click.echo(f"not found: {self.message}", file=file, err=True)
 
 
 def log_writer(config: Config) -> LogWriter:

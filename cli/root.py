@@ -4,12 +4,18 @@ from typing import NoReturn
 
 import click
 
+from cli.accounts import accounts
+from cli.completion import completion
 from cli.demo import demo
+from cli.doctor import doctor
+from cli.effective import print_config_options
 from cli.options import Invocation, RouterGroup
-from cli.output import PROGRAM, version
+from cli.output import PROGRAM
+from cli.providers import providers
 from cli.serve import serve
 from cli.tokens import tokens
 from protocol.config import SETTINGS
+from transports.server import version
 
 
 def main(argv: list[str] | None = None, *, transport: str = "trio") -> NoReturn:
@@ -44,16 +50,25 @@ def show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     callback=show_version,
     help="Show the version and exit.",
 )
+@print_config_options
 @click.pass_context
-def root(ctx: click.Context) -> None:
+def root(ctx: click.Context, print_config: bool, as_json: bool) -> None:
     """A gateway that holds your Claude credentials and hands out its own expiring tokens.
 
     Without a command it runs the router, as serve does.
     """
     if ctx.invoked_subcommand is None:
-        ctx.invoke(serve)
+        ctx.invoke(serve, print_config=print_config, as_json=as_json)
+    elif print_config or as_json:
+        raise click.UsageError(
+            "--print-config stands without a command, or behind serve; --json behind the command", ctx
+        )
 
 
+root.add_command(accounts)
+root.add_command(completion)
 root.add_command(demo)
+root.add_command(doctor)
+root.add_command(providers)
 root.add_command(serve)
 root.add_command(tokens)

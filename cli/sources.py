@@ -27,11 +27,15 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """The texts that count, by environment name, where each was found, and what an operator should know about them."""
+    """The texts that count, by environment name, where each was found, and what an operator should know about them.
+
+    :param others: keys in the files that are no settings of ours, and where.
+    """
 
     values: Mapping[str, str]
     places: Mapping[str, str]
     warnings: tuple[str, ...]
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,7 @@ def gather(command_line: Mapping[str, str], environment: Mapping[str, str], dire
     found: dict[str, Entry] = {}
     for layer in (
         (Entry(key, text, "the command line") for key, text in command_line.items()),
-        (Entry(key, environment[key], "the environment") for key in KNOWN if key in environment),
+        (Entry(key, environment[name], "the environment") for name, key in NAMES.items() if name in environment),
         lenv.entries,
         dotenv.entries,
     ):
@@ -68,6 +72,7 @@ def gather(command_line: Mapping[str, str], environment: Mapping[str, str], dire
         {key: entry.text for key, entry in found.items()},
         {key: entry.place for key, entry in found.items()},
         (*ahead, *lenv.warnings, *dotenv.warnings),
+        tuple(f"{entry.key} ({entry.place})" for entry in (*lenv.entries, *dotenv.entries) if entry.key not in KNOWN),
     )
 
 
@@ -86,7 +91,7 @@ def read_lenv(text: str, name: str) -> Reading:
         if not divider:
             warnings.append(f'{place} has no effect: it is not "KEY: value", with a colon and a blank')
             continue
-        entry = Entry(key.strip(), unquoted(value), place)
+        entry = Entry(NAMES.get(key.strip(), key.strip()), unquoted(value), place)
         entries.append(entry)
         warnings += doubts(entry)
         if entry.key in VERBATIM and entry.text != entry.text.strip():
@@ -102,7 +107,7 @@ def read_dotenv(text: str, name: str) -> Reading:
         if binding.error:
             warnings.append(f'{place} has no effect: it is not "KEY=value"')
         elif binding.key is not None and binding.value is not None:
-            entry = Entry(binding.key, binding.value, place)
+            entry = Entry(NAMES.get(binding.key, binding.key), binding.value, place)
             entries.append(entry)
             warnings += doubts(entry)
     return Reading(tuple(entries), tuple(warnings))
@@ -145,17 +150,16 @@ def file_text(path: Path) -> str:
 
 
 KNOWN: Final = tuple(row.env for row in SETTINGS)
+NAMES: Final = {name: row.env for row in SETTINGS for name in row.names}
+"""What a setting may be called, and what it is known as."""
 VERBATIM: Final = frozenset(row.env for row in SETTINGS if row.kind.verbatim)
 
 ORIGINALS: Final = (
-    "UPSTREAM_API_FORMAT", "ROUTING_MODE", "STORAGE_POLICY", "CLAUDE_CLI_BIN",
-    "EXPERIMENTAL_COMPATIBILITY",
+    "ROUTING_MODE", "CLAUDE_CLI_BIN", "EXPERIMENTAL_COMPATIBILITY",
     "MPP_ENABLE", "MPP_AMOUNT", "MPP_CURRENCY", "MPP_RECIPIENT", "MPP_METHOD",
     "GONKA_PRIVATE_KEY", "GONKA_SOURCE_URL", "GONKA_MODEL",
     "CRATER_FORGEFED_INBOX", "CRATER_FORGEFED_ACTOR", "CRATER_FORGEFED_TARGET", "CRATER_POLL_INTERVAL_MS",
     "CRATER_POLL_TIMEOUT_SECS",
-    "OPENAI_COMPATIBLE_PROVIDER_NAME", "OPENAI_COMPATIBLE_BASE_URL", "OPENAI_COMPATIBLE_API_KEY",
-    "OPENAI_COMPATIBLE_API_KEY_ENV", "OPENAI_COMPATIBLE_MODEL", "OPENAI_COMPATIBLE_MODELS",
     "ACTIVITYPUB_ACTOR_BASE_URL", "ACTIVITYPUB_PUBLIC_KEY_PEM",
 )  # fmt: skip
 """Settings of the Rust program. One that is not ours yet belongs to a feature that this version does not have."""

@@ -4,13 +4,23 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Final
+from typing import Final, Protocol
 
 from protocol.errors import Refusal, render_anthropic
-from protocol.values import Peer, RequestHead, ResponseHead
+from protocol.values import Peer, RequestHead, ResponseHead, Tokens
 
 RenderError = Callable[[Refusal, str], tuple[int, bytes]]
 """Status and body for a refusal and the request's id, in one dialect."""
+
+
+class Share(Protocol):
+    """Part of what a token may use, held by one request until it is over."""
+
+    def settle(self, used: Tokens | None, *, now: float, wall: float) -> None:
+        """The request went upstream, and was billed for ``used``, if that is known."""
+
+    def release(self) -> None:
+        """It never did."""
 
 
 @dataclass(slots=True)
@@ -19,6 +29,11 @@ class Call:
 
     ``pin`` is the only account that will do, ``account`` the one that was asked last, ``holds`` the one that has this
     call in flight.
+
+    :param route: the pattern of its route, once that is known.
+    :param sent_with: the account of each request that went upstream for it.
+    :param share: what it has reserved of its token's limits.
+    :param tokens: what the answer was billed for, where its relay does not tell.
     """
 
     head: RequestHead
@@ -31,6 +46,10 @@ class Call:
     pin: str | None = None
     account: str | None = None
     holds: str | None = None
+    route: str | None = None
+    sent_with: list[str] = field(default_factory=list)
+    share: Share | None = None
+    tokens: Tokens | None = None
     annotations: dict[str, str | int | float | None] = field(default_factory=dict)
 
     def wall_at(self, now: float) -> float:

@@ -9,9 +9,10 @@ from typing import TypeAlias
 
 import msgspec
 
+from protocol.egress import Destination
 from protocol.files import FilesLoaded, FilesUnchanged, Update, UpdateFailed
 from protocol.login_jobs import FileResult, FileWork
-from protocol.values import ConnId, JobId, Origin
+from protocol.values import ConnId, JobId
 
 
 class Write(msgspec.Struct, frozen=True, gc=False):
@@ -50,10 +51,10 @@ class Resume(msgspec.Struct, frozen=True):
 
 
 class Connect(msgspec.Struct, frozen=True):
-    """Open a connection to ``origin`` (verified TLS for https) and report ``connected`` or ``lost``."""
+    """Open a connection to ``destination`` (verified TLS for https) and report ``connected`` or ``lost``."""
 
     conn: ConnId
-    origin: Origin
+    destination: Destination
 
 
 class LoadFiles(msgspec.Struct, frozen=True):
@@ -73,6 +74,14 @@ class UpdateFiles(msgspec.Struct, frozen=True):
     lock: str
     paths: Sequence[str]
     update: Update
+
+
+class AppendFile(msgspec.Struct, frozen=True):
+    """Append ``data`` to a file, at once and lastingly, and report ``completed`` with None or with UpdateFailed."""
+
+    job: JobId
+    path: str
+    data: bytes
 
 
 class WorkOnLogin(msgspec.Struct, frozen=True):
@@ -108,7 +117,7 @@ class Drained(msgspec.Struct, frozen=True):
     """Everything has ended; the shell may exit."""
 
 
-Job: TypeAlias = LoadFiles | UpdateFiles | WorkOnLogin
+Job: TypeAlias = LoadFiles | UpdateFiles | AppendFile | WorkOnLogin
 """What is done off the event loop."""
 
 Command: TypeAlias = Write | Close | ShutdownWrite | Pause | Resume | Connect | Job | Log | StopListening | Drained
@@ -124,4 +133,4 @@ class Loss(Enum):
     FAILED = "connection failed"
 
 
-JobResult: TypeAlias = FilesLoaded | FilesUnchanged | UpdateFailed | FileResult
+JobResult: TypeAlias = FilesLoaded | FilesUnchanged | UpdateFailed | FileResult | None

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Self
 
+from protocol.egress import DirectHosts, Proxy
 from protocol.kinds import (
     ACCOUNT_LIMITS,
     API_KEY,
@@ -13,9 +14,12 @@ from protocol.kinds import (
     HOST,
     MODEL,
     MODEL_NAMES,
+    NO_PROXY,
     PATH,
     PATHS,
     PORT,
+    PROVIDER_KEY,
+    PROXY,
     ROUTE,
     SECONDS,
     SECONDS_FROM_ZERO,
@@ -37,6 +41,23 @@ class UpstreamProvider(Enum):
     """Who answers the requests."""
 
     ANTHROPIC = "anthropic"
+
+
+class ApiFormat(Enum):
+    """A way to speak to a Claude model over HTTP."""
+
+    ANTHROPIC = "anthropic"
+    BEDROCK = "bedrock"
+    VERTEX = "vertex"
+
+
+class StoragePolicy(Enum):
+    """Where token records are kept."""
+
+    MEMORY = "memory"
+    TEXT = "text"
+    BINARY = "binary"
+    BOTH = "both"
 
 
 class Strategy(Enum):
@@ -73,6 +94,7 @@ LISTENING: Final = "Listening"
 ACCESS: Final = "Tokens and access"
 UPSTREAM: Final = "Upstream"
 ACCOUNTS: Final = "Accounts"
+PROVIDER: Final = "OpenAI-compatible provider"
 OPENAI: Final = "OpenAI surface"
 LIMITS: Final = "Limits"
 TIMES: Final = "Time limits"
@@ -82,6 +104,17 @@ LOGGING: Final = "Logging"
 PROVIDERS: Final = choice(
     {UpstreamProvider.ANTHROPIC: ("claude",)},
     planned=("gonka", "crater", "forgefed", "openai", "openai-compatible", "openai_like", "litellm"),
+)
+API_FORMAT: Final = choice(
+    {ApiFormat.ANTHROPIC: ("messages",), ApiFormat.BEDROCK: ("invoke",), ApiFormat.VERTEX: ("rawpredict",)}
+)
+STORAGE: Final = choice(
+    {
+        StoragePolicy.MEMORY: ("mem", "none"),
+        StoragePolicy.TEXT: ("lino",),
+        StoragePolicy.BINARY: ("bin", "link-cli", "linkcli", "clink"),
+        StoragePolicy.BOTH: ("dual",),
+    }
 )
 STRATEGY: Final = choice(
     {
@@ -140,24 +173,53 @@ class Config:
         "Directory for what the router keeps.", under_home=".link-assistant-router",
     )  # fmt: skip
 
+    storage_policy: StoragePolicy = setting(
+        "STORAGE_POLICY", STORAGE, "both", ACCESS,
+        "Where token records are kept: memory (gone with the process), tokens.lino, tokens.bin, or both files.",
+    )  # fmt: skip
+    token_keep_days: int = setting(
+        "TOKEN_KEEP_DAYS", whole(0, 36_500), "30", ACCESS,
+        "How many days the record of a token is kept after the token has ended.",
+    )  # fmt: skip
+
     upstream_provider: UpstreamProvider = setting(
         "UPSTREAM_PROVIDER", PROVIDERS, "anthropic", UPSTREAM, "Who answers the requests."
     )
     upstream_base_url: BaseUrl = setting(
         "UPSTREAM_BASE_URL", URL, "https://api.anthropic.com", UPSTREAM, "Base URL of the Anthropic API."
     )
+    api_format: ApiFormat | None = setting(
+        "UPSTREAM_API_FORMAT", API_FORMAT, None, UPSTREAM,
+        "Relay this form of the Anthropic API only: its own (/v1/messages), Bedrock's (.../invoke) or Vertex AI's "
+        "(...:rawPredict). Not set: all three.",
+    )  # fmt: skip
     claude_code_home: str = setting(
         "CLAUDE_CODE_HOME", PATH, "/root/.claude", UPSTREAM,
         "Directory with the Claude Code login that requests are sent with.", under_home=".claude",
     )  # fmt: skip
     anthropic_api_key: Secret | None = setting(
-        "ANTHROPIC_API_KEY", API_KEY, None, UPSTREAM,
+        "ANTHROPIC_API_KEY", PROVIDER_KEY, None, UPSTREAM,
         "API key to send requests with when no login is found. It has no flag: a command line is no place for it.",
         command_line=False,
     )  # fmt: skip
     upstream_ca_file: str | None = setting(
         "UPSTREAM_CA_FILE", PATH, None, UPSTREAM,
         "PEM file of authorities to trust besides the system's (or those of SSL_CERT_FILE).",
+    )  # fmt: skip
+    https_proxy: Proxy | None = setting(
+        "HTTPS_PROXY", PROXY, None, UPSTREAM,
+        "Proxy to reach https:// upstreams through; lower-case `https_proxy` counts too, and first.", any_case=True,
+    )  # fmt: skip
+    http_proxy: Proxy | None = setting(
+        "HTTP_PROXY", PROXY, None, UPSTREAM,
+        "Proxy to reach http:// upstreams through, by CONNECT as well; or `http_proxy`.", any_case=True,
+    )  # fmt: skip
+    all_proxy: Proxy | None = setting(
+        "ALL_PROXY", PROXY, None, UPSTREAM, "Proxy for what neither of these is set for; or `all_proxy`.", any_case=True
+    )
+    no_proxy: DirectHosts | None = setting(
+        "NO_PROXY", NO_PROXY, None, UPSTREAM,
+        "Hosts to reach without a proxy; or `no_proxy`. A name stands for all names below it, too.", any_case=True,
     )  # fmt: skip
     extra_upstream_paths: tuple[str, ...] = setting(
         "EXTRA_UPSTREAM_PATHS", listed(ROUTE), "", UPSTREAM,
@@ -212,6 +274,33 @@ class Config:
         "OAUTH_CLIENT_ID", WORD, CLIENT_ID, ACCOUNTS,
         "The client that logins were made with: Claude Code's.",
     )  # fmt: skip
+
+    openai_compatible_provider_name: str = setting(
+        "OPENAI_COMPATIBLE_PROVIDER_NAME", WORD, "litellm", PROVIDER,
+        "Which provider answers: a stored one of this name, else the one that these settings describe.",
+    )  # fmt: skip
+    openai_compatible_base_url: BaseUrl = setting(
+        "OPENAI_COMPATIBLE_BASE_URL", URL, "http://localhost:4000/v1", PROVIDER, "Base URL of its API."
+    )
+    openai_compatible_api_key: Secret | None = setting(
+        "OPENAI_COMPATIBLE_API_KEY", API_KEY, None, PROVIDER,
+        "Its key. Better in OPENAI_COMPATIBLE_API_KEY_ENV or stored with `providers add`: others on the machine can "
+        "read a command line.",
+    )  # fmt: skip
+    openai_compatible_api_key_env: str | None = setting(
+        "OPENAI_COMPATIBLE_API_KEY_ENV", WORD, None, PROVIDER, "The environment variable that holds its key."
+    )
+    allowed_provider_hosts: tuple[str, ...] = setting(
+        "ALLOWED_PROVIDER_HOSTS", listed(HOST), "", PROVIDER,
+        "Hosts that stored providers may be at although their addresses are refused otherwise: link-local ones, and "
+        "those where clouds keep their metadata.",
+    )  # fmt: skip
+    openai_compatible_model: str | None = setting(
+        "OPENAI_COMPATIBLE_MODEL", MODEL, None, PROVIDER, "The model for requests that name none."
+    )
+    openai_compatible_models: tuple[str, ...] = setting(
+        "OPENAI_COMPATIBLE_MODELS", listed(MODEL), "", PROVIDER, "The models to list where the provider lists none."
+    )
 
     disable_openai_api: bool = setting(
         "DISABLE_OPENAI_API", BOOLEAN, "false", OPENAI,
@@ -310,3 +399,12 @@ class Config:
 
 SETTINGS: Final[tuple[Setting, ...]] = table(Config)
 """The table, in the order of the pages."""
+
+NEXT_START: Final = frozenset(
+    {
+        "host", "port", "unix_socket", "token_secret", "token_secret_file", "data_dir", "storage_policy",
+        "token_keep_days", "upstream_ca_file", "session_affinity_ttl_secs", "oauth_refresh", "oauth_refresh_ahead_secs",
+        "oauth_token_url", "oauth_client_id", "upstream_idle_connections", "drain_grace_secs",
+    }
+)  # fmt: skip
+"""Settings, by their fields, that a running router cannot take over."""

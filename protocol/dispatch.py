@@ -1,40 +1,55 @@
 """The front door: which request is let in, and which story it starts."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final, final
 from urllib.parse import unquote_to_bytes
 
 from protocol.call import Call, RenderError
-from protocol.config import Config
+from protocol.config import ApiFormat, Config
 from protocol.effects import Script
 from protocol.errors import LocalError, Refusal, render_anthropic
+from protocol.identity.provider_desk import ProviderDesk
 from protocol.identity.roster import Roster
-from protocol.identity.tokens import TokenVerifier, admin_allowed, present_token
+from protocol.identity.token_desk import TokenDesk
+from protocol.identity.tokens import admin_allowed
+from protocol.metrics import Metrics
 from protocol.request_body import RequestBody
 from protocol.routing import LEGACY_PREFIX, Action, Match, Router, Surface
-from protocol.scripts import accounts, messages, operations, tokens, translated
+from protocol.scripts import accounts, messages, observability, operations, providers, tokens, translated
 from protocol.scripts.asking import Persistence
 from protocol.translate.errors import render_openai
 from protocol.translate.models import ModelTable
 from protocol.values import RequestHead, Secret
 from protocol.wire.headers import first
 
+OPERATORS: Final = frozenset({Surface.ADMIN, Surface.OBSERVABILITY})
+"""Surfaces for whoever runs the router, all but ``/metrics``, which names nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Household:
+    """What the stories are about. ``in_flight`` counts the requests that are not over."""
+
+    roster: Roster
+    tokens: TokenDesk
+    providers: ProviderDesk
+    metrics: Metrics
+    in_flight: Callable[[], int]
+
 
 @final
 class FrontDoor:
     """Routes a request, checks who asks, and picks the script. Runs on the head alone, before any body is read."""
 
-    def __init__(self, config: Config, roster: Roster, *, entropy: Callable[[int], bytes]) -> None:
-        if config.token_secret is None:
-            raise LocalError("a token secret has to be settled before the gateway starts")
+    def __init__(self, config: Config, router: Router, house: Household, *, entropy: Callable[[int], bytes]) -> None:
         self._config = config
-        self._secret: Secret = config.token_secret
+        self._house = house
+        self._secret = secret_of(config)
         self._entropy = entropy
-        self._verifier = TokenVerifier(self._secret)
-        self._router = Router(extra_paths=config.extra_upstream_paths, disabled=disabled_surfaces(config))
+        self._router = router
         persistence = Persistence(config.failover_attempts, config.failover_secs)
-        self._roster = roster
-        self._desk = messages.Desk(roster, persistence, config.replay_limit_bytes)
+        self._desk = messages.Desk(house.roster, persistence, config.replay_limit_bytes, config.max_proxy_request_bytes)
         self._bridge = translated.Bridge(
             config.upstream_base_url,
             ModelTable(dict(config.model_map), config.fallback_model),
@@ -54,49 +69,79 @@ class FrontDoor:
             match = self._router.match(head.method, head.target)
         except Refusal as refusal:
             if refusal.status == 405 and head.path.startswith(TOKEN_PATHS):
-                self._identify(call)  # where a token is needed, a wrong method is told only to those who have one
+                # Where a token is needed, a wrong method is told only to those who have one.
+                self._house.tokens.admit(call)
             raise
+        call.route = match.pattern
+        if match.surface in OPERATORS and match.action is not Action.METRICS:
+            admin_allowed(head.headers, call.peer, self._config.admin_key)
+            return self._operators(call, match)
         match match.action:
             case Action.HEALTH:
                 return operations.health(draining)
             case Action.HELLO:
                 return operations.hello()
+            case Action.METRICS:
+                house = self._house
+                return observability.metrics_page(call, house.metrics, house.roster, house.in_flight)
+            case _:
+                return self._bearers(call, body, match)
+
+    def _operators(self, call: Call, match: Match) -> Script:
+        """A request of the operator's."""
+        house, tokens_desk, resource = self._house, self._house.tokens, match.resource or ""
+        match match.action:
             case Action.ISSUE_TOKEN:
-                admin_allowed(head.headers, call.peer, self._config.admin_key)
-                return tokens.issue_token(call, self._secret, self._entropy)
+                return tokens.issue_token(call, tokens_desk, self._secret, self._entropy)
+            case Action.LIST_TOKENS:
+                return tokens.list_tokens(call, tokens_desk)
+            case Action.SHOW_TOKEN:
+                return tokens.show_token(call, tokens_desk, resource)
+            case Action.REVOKE_TOKEN:
+                return tokens.revoke_token(call, tokens_desk)
+            case Action.EXPIRE_TOKEN:
+                return tokens.expire_token(call, tokens_desk)
+            case Action.LIST_PROVIDERS:
+                return providers.list_providers(call, house.providers)
+            case Action.UPSERT_PROVIDER:
+                return providers.upsert_provider(call, house.providers, self._entropy)
+            case Action.SHOW_PROVIDER:
+                return providers.show_provider(call, house.providers, resource)
+            case Action.DELETE_PROVIDER:
+                return providers.delete_provider(call, house.providers, resource)
+            case Action.USAGE:
+                return observability.usage(call, house.metrics, house.roster, tokens_desk, house.in_flight)
             case Action.LIST_ACCOUNTS:
-                admin_allowed(head.headers, call.peer, self._config.admin_key)
-                return accounts.list_accounts(call, self._roster)
+                return accounts.list_accounts(call, house.roster)
+            case _:
+                raise LocalError(f"no story for {match.action}")
+
+    def _bearers(self, call: Call, body: RequestBody, match: Match) -> Script:
+        """A request of somebody with a token."""
+        bearer = self._house.tokens.admit(call)
+        match match.action:
             case Action.RELAY:
-                self._identify(call)
-                return messages.relay(call, body, self._desk, self._target(match))
+                return messages.relay(call, body, bearer, self._desk, self._target(match, readable=True))
             case Action.RELAY_RESOURCE:
-                self._identify(call)
-                return messages.relay_resource(call, body, self._desk, self._target(match), match.resource)
+                return messages.relay_resource(call, body, bearer, self._desk, self._target(match), match.resource)
             case Action.RELAY_BATCH:
-                self._identify(call)
-                target = self._target(match, self._results_base(call, match))
-                return messages.relay_resource(call, body, self._desk, target, match.resource)
+                if call.head.method == b"POST" and match.resource is None:
+                    bearer.require_unlimited("batches")
+                target = self._target(match, self._results_base(call, match), readable=True)
+                return messages.relay_resource(call, body, bearer, self._desk, target, match.resource)
             case Action.CHAT:
-                self._identify(call)
-                return translated.complete(call, self._roster, self._bridge, translated.CHAT)
+                return translated.complete(call, bearer, self._house.roster, self._bridge, translated.CHAT)
             case Action.RESPONSES:
-                self._identify(call)
-                return translated.complete(call, self._roster, self._bridge, translated.RESPONSES)
+                return translated.complete(call, bearer, self._house.roster, self._bridge, translated.RESPONSES)
             case Action.LIST_MODELS:
-                self._identify(call)
                 return translated.list_models(call, self._bridge.models)
             case Action.SHOW_MODEL:
-                self._identify(call)
                 return translated.show_model(call, self._bridge.models, _last_segment(match))
+            case _:
+                raise LocalError(f"no story for {match.action}")
 
-    def _identify(self, call: Call) -> None:
-        """Verify the caller's token."""
-        claims = self._verifier.verify(present_token(call.head.headers), call.wall)
-        call.token_id, call.pin = claims.sub, claims.account
-
-    def _target(self, match: Match, results_base: str | None = None) -> messages.Target:
-        return messages.Target(self._config.upstream_base_url, match.upstream_target, results_base)
+    def _target(self, match: Match, results_base: str | None = None, *, readable: bool = False) -> messages.Target:
+        return messages.Target(self._config.upstream_base_url, match.upstream_target, results_base, readable)
 
     def _results_base(self, call: Call, match: Match) -> str:
         """Where this client reaches the Anthropic paths: as configured, else as it did just now."""
@@ -113,6 +158,7 @@ class FrontDoor:
 
 TOKEN_PATHS: Final = (b"/v1/", LEGACY_PREFIX.encode())
 TRANSLATED_PATHS: Final = (b"/v1/chat/", b"/v1/responses")
+VERTEX_ENDINGS: Final = (b":rawPredict", b":streamRawPredict")
 ANTHROPIC_PATHS: Final = (b"/v1/messages", b"/v1/files", b"/v1/skills")
 
 
@@ -121,15 +167,35 @@ def dialect_of(head: RequestHead) -> RenderError:
     path = head.path
     if path.startswith(TRANSLATED_PATHS):
         return render_openai
-    if not path.startswith(b"/v1/") or path.startswith(ANTHROPIC_PATHS) or translated.speaks_anthropic(head):
+    if (
+        not path.startswith(b"/v1/")
+        or path.endswith(VERTEX_ENDINGS)
+        or path.startswith(ANTHROPIC_PATHS)
+        or translated.speaks_anthropic(head)
+    ):
         return render_anthropic
     return render_openai
 
 
+def secret_of(config: Config) -> Secret:
+    """The secret that tokens are signed with."""
+    if config.token_secret is None:
+        raise LocalError("a token secret has to be settled before the gateway starts")
+    return config.token_secret
+
+
+def router_for(config: Config) -> Router:
+    """What is offered by this configuration."""
+    return Router(extra_paths=config.extra_upstream_paths, disabled=disabled_surfaces(config))
+
+
 def disabled_surfaces(config: Config) -> set[Surface]:
     """What the operator does not offer."""
+    only, relayed = config.api_format, not config.disable_anthropic_api
     switches = {
-        Surface.ANTHROPIC: config.disable_anthropic_api,
+        Surface.ANTHROPIC: not relayed or only not in (None, ApiFormat.ANTHROPIC),
+        Surface.BEDROCK: not relayed or only not in (None, ApiFormat.BEDROCK),
+        Surface.VERTEX: not relayed or only not in (None, ApiFormat.VERTEX),
         Surface.OPENAI: config.disable_openai_api,
         Surface.OBSERVABILITY: config.disable_metrics,
     }

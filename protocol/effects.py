@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Final, TypeAlias
 
 from protocol.errors import LocalError, Refusal
+from protocol.files import Update
 from protocol.relays import Relay
 from protocol.values import Origin, RequestHead, ResponseHead, Secret
 
@@ -69,12 +70,28 @@ class CheckCredentials:
     """Have the account's credential files read again if they changed, and its login renewed if it is time.
 
     Resumes when that is done, or without ``wait`` at once. ``refused`` is a token that the provider answered 401 to:
-    reason enough to renew it, unless it was replaced already.
+    reason enough to renew it, unless it was replaced already. Without ``renewal`` only the look is waited for.
     """
 
     account: str
     wait: bool = True
     refused: Secret | None = None
+    renewal: bool = True
+
+
+class Store(Enum):
+    """What is kept in files that other processes change too."""
+
+    TOKENS = "tokens"
+    PROVIDERS = "providers"
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeStore:
+    """Change a store's files, or with ``update`` None look whether somebody else has; resumes when that is done."""
+
+    store: Store
+    update: Update | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +114,7 @@ class Answer:
     body: bytes
 
 
-Effect: TypeAlias = Fetch | ReadBody | PeekBody | ReadResponse | CheckCredentials | Reply | Answer
+Effect: TypeAlias = Fetch | ReadBody | PeekBody | ReadResponse | CheckCredentials | ChangeStore | Reply | Answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +173,15 @@ class CredentialsChecked:
     at: float
 
 
-Outcome: TypeAlias = Fetched | Failed | BodyRead | BodyPeeked | CredentialsChecked | None
+@dataclass(frozen=True, slots=True)
+class StoreChanged:
+    """A store is up to date and on the disk, or ``reason`` says why not."""
+
+    reason: str | None
+    at: float
+
+
+Outcome: TypeAlias = Fetched | Failed | BodyRead | BodyPeeked | CredentialsChecked | StoreChanged | None
 Script: TypeAlias = Generator[Effect, Outcome, None]
 
 
@@ -199,10 +224,23 @@ def read_response(limit: int) -> Generator[Effect, Outcome, bytes]:
 
 
 def check_credentials(
-    account: str, *, wait: bool = True, refused: Secret | None = None
+    account: str, *, wait: bool = True, refused: Secret | None = None, renewal: bool = True
 ) -> Generator[Effect, Outcome, float]:
     """Bring an account's credential up to date; returns the monotonic second at which it goes on."""
-    outcome = yield CheckCredentials(account, wait, refused)
+    outcome = yield CheckCredentials(account, wait, refused, renewal)
     if isinstance(outcome, CredentialsChecked):
         return outcome.at
     raise LocalError(f"a credential check was answered with {outcome!r}")
+
+
+def change_store(store: Store, update: Update | None = None) -> Generator[Effect, Outcome, float]:
+    """Change a store, or look at it; returns the monotonic second at which that was done.
+
+    :raises Refusal: 503, the store cannot be read or written.
+    """
+    outcome = yield ChangeStore(store, update)
+    if not isinstance(outcome, StoreChanged):
+        raise LocalError(f"a change was answered with {outcome!r}")
+    if outcome.reason is not None:
+        raise Refusal(503, f"the router's store of {store.value} is out of order; its log says more")
+    return outcome.at

@@ -1,34 +1,68 @@
-"""An event stream relayed byte for byte, whose end is still an honest one: a cut is told to the client as an event."""
+"""Answers relayed byte for byte, whose tokens are counted as they pass, and whose end is an honest one."""
 
 from typing import final
 
 from protocol.errors import Refusal, anthropic_error
 from protocol.relays import Relay
-from protocol.wire.sse import COMMENT, EventBoundary, encode_sse
+from protocol.usage_tap import StreamUsage, UsageTap
+from protocol.values import Tokens
+from protocol.wire.sse import COMMENT, START, EventBoundary, encode_sse
 
 
 @final
 class EventStreamPassthrough(Relay):
     """An Anthropic event stream, untouched. ``abort`` adds an ``error`` event that is visible wherever the cut fell."""
 
-    __slots__ = ("_boundary", "_seen")
+    __slots__ = ("_tail", "_usage", "_usage_seen")
 
     failed = False
 
     def __init__(self) -> None:
-        self._boundary = EventBoundary()
-        self._seen = self._boundary.seen  # bound once: this is the path of every chunk
+        self._tail = START
+        self._usage = StreamUsage()
+        self._usage_seen = self._usage.seen  # bound once: this is the path of every chunk
 
     def feed(self, data: bytes) -> bytes:
-        self._seen(data)
+        self._tail = data[-4:] if len(data) > 3 else (self._tail + data)[-4:]
+        self._usage_seen(data)
         return data
 
     def finish(self) -> bytes:
         return b""
 
     def abort(self, error: Refusal) -> bytes:
-        return self._boundary.closing_error(encode_sse(b"error", anthropic_error(error)))
+        return EventBoundary(self._tail).closing_error(encode_sse(b"error", anthropic_error(error)))
+
+    @property
+    def tokens(self) -> Tokens | None:
+        return self._usage.tokens
 
     def comment(self) -> bytes | None:
         """A keep-alive between two events; None inside one, where it would tear a line apart."""
-        return COMMENT if self._boundary.at_boundary else None
+        return COMMENT if EventBoundary(self._tail).at_boundary else None
+
+
+@final
+class MeteredPassthrough(Relay):
+    """Any other answer of inference, untouched."""
+
+    __slots__ = ("_tap",)
+
+    failed = False
+
+    def __init__(self, tap: UsageTap) -> None:
+        self._tap = tap
+
+    def feed(self, data: bytes) -> bytes:
+        self._tap.seen(data)
+        return data
+
+    def finish(self) -> bytes:
+        return b""
+
+    def abort(self, error: Refusal) -> bytes | None:
+        return None
+
+    @property
+    def tokens(self) -> Tokens | None:
+        return self._tap.tokens

@@ -4,7 +4,7 @@ The exchange drives the script that decides, and carries the bytes that the scri
 (below); each exchange ends exactly once.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Final, Protocol, final
 
@@ -14,6 +14,7 @@ from protocol.effects import (
     Answer,
     BodyPeeked,
     BodyRead,
+    ChangeStore,
     CheckCredentials,
     CredentialsChecked,
     Effect,
@@ -26,6 +27,7 @@ from protocol.effects import (
     ReadResponse,
     Reply,
     Script,
+    StoreChanged,
     refusal_for,
 )
 from protocol.errors import LocalError, Refusal
@@ -33,7 +35,7 @@ from protocol.ports import Channel, CredentialWaiter, Responder, UpstreamEvents
 from protocol.relays import Relay
 from protocol.request_body import RequestBody
 from protocol.timers import Timer, TimerOwner, Timers
-from protocol.values import Origin, ResponseHead, Secret
+from protocol.values import Origin, ResponseHead, Tokens
 
 BUG: Final = Refusal(500, "internal error in the router")
 
@@ -83,8 +85,11 @@ class House(Protocol):
     def open_channel(self, origin: Origin, *, fresh: bool) -> Channel:
         """An idle connection to ``origin``, or a new one that is being made."""
 
-    def check_credentials(self, account: str, waiter: CredentialWaiter | None, refused: Secret | None) -> None:
-        """Bring the account up to date and tell ``waiter``, if there is one; ``refused`` as in the effect."""
+    def check_credentials(self, effect: CheckCredentials, waiter: CredentialWaiter | None) -> None:
+        """Bring the account up to date and tell ``waiter``, if there is one."""
+
+    def change(self, effect: ChangeStore, done: Callable[[str | None], None]) -> None:
+        """Carry out a change of a store and tell ``done`` why it could not be, or None."""
 
     def log(self, level: LogLevel, event: str, fields: Mapping[str, str | int | float | None]) -> None: ...
 
@@ -115,9 +120,11 @@ class Exchange(UpstreamEvents, CredentialWaiter, TimerOwner):
         "body",
         "call",
         "first_byte_at",
+        "from_upstream",
         "phase",
         "sent",
         "status",
+        "to_upstream",
         "upstream_head_at",
     )
 
@@ -134,6 +141,8 @@ class Exchange(UpstreamEvents, CredentialWaiter, TimerOwner):
         self.body = body
         self.phase = Phase.ASKING
         self.sent = 0
+        self.from_upstream = 0
+        self.to_upstream = 0
         self.status = 0
         self.upstream_head_at: float | None = None
         self.first_byte_at: float | None = None
@@ -157,6 +166,11 @@ class Exchange(UpstreamEvents, CredentialWaiter, TimerOwner):
     def ended(self) -> bool:
         return self.phase in ENDS
 
+    @property
+    def tokens(self) -> Tokens | None:
+        """What the answer was billed for, as far as that is known."""
+        return self.call.tokens if self._relay is None else self._relay.tokens
+
     def start(self) -> None:
         """Run the script up to its first effect that takes time. Body bytes may have come before."""
         if not self.ended:
@@ -174,12 +188,13 @@ class Exchange(UpstreamEvents, CredentialWaiter, TimerOwner):
             self.refuse(refusal)
             return
         if self.body.handed_on and self._channel is not None:
+            self.to_upstream += len(data)
             self._channel.send_body(data)
         elif self._peeking is not None and self.body.received > self._peeking.limit:
             self._peeked()
         elif self._reading is not None and self.body.received > self._reading.limit:
             self.refuse(Refusal(413, f"request body exceeds the limit of {self._reading.limit} bytes"))
-        elif self._reading is None and self.body.overfull:
+        elif self._reading is None and self._peeking is None and self.body.overfull:
             self._responder.hold_body(True)
 
     def request_end(self) -> None:
@@ -228,12 +243,14 @@ class Exchange(UpstreamEvents, CredentialWaiter, TimerOwner):
         if channel is None:
             raise LocalError("a channel that nobody opened is ready")
         if self._fixed_body is not None:
+            self.to_upstream += len(self._fixed_body)
             channel.send_body(self._fixed_body)
             channel.send_end()
             return
         waiting = self.body.hand_on()
         self._responder.hold_body(False)
         if waiting:
+            self.to_upstream += len(waiting)
             channel.send_body(waiting)
         if self.body.complete:
             channel.send_end()
@@ -244,6 +261,7 @@ class Exchange(UpstreamEvents, CredentialWaiter, TimerOwner):
         self._advance(Fetched(head, self._house.now))
 
     def upstream_body(self, data: bytes) -> None:
+        self.from_upstream += len(data)
         relay = self._relay
         if relay is None:
             self._keep_early(data)
@@ -323,9 +341,11 @@ class Exchange(UpstreamEvents, CredentialWaiter, TimerOwner):
             case ReadResponse():
                 self._read_response(effect)
             case CheckCredentials():
-                self._house.check_credentials(effect.account, self if effect.wait else None, effect.refused)
+                self._house.check_credentials(effect, self if effect.wait else None)
                 if not effect.wait:
                     self.credentials_checked()
+            case ChangeStore():
+                self._house.change(effect, self._changed)
             case Reply():
                 self._reply(effect)
             case Answer():
@@ -374,6 +394,10 @@ class Exchange(UpstreamEvents, CredentialWaiter, TimerOwner):
         if self._early_end:
             self._gathered()
 
+    def _changed(self, reason: str | None) -> None:
+        if not self.ended:
+            self._advance(StoreChanged(reason, self._house.now))
+
     def _gathered(self) -> None:
         self._gathering = None
         self._advance(BodyRead(b"".join(self._early or [])))
@@ -385,6 +409,7 @@ class Exchange(UpstreamEvents, CredentialWaiter, TimerOwner):
         self.body.forget()
         self._relay = effect.relay
         early, self._early = self._early or [], []
+        self.from_upstream -= self._early_size  # counted again as it is passed on
         if self._channel is not None:
             self._channel.hold(self._client_full)
         for data in early:

@@ -6,11 +6,15 @@ gateway only waits: ``deadline`` says until when.
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Final, final
 
+import msgspec
+
 from protocol.call import Call
 from protocol.commands import (
+    AppendFile,
     Command,
     Connect,
     Drained,
@@ -20,28 +24,41 @@ from protocol.commands import (
     Loss,
     StopListening,
 )
-from protocol.config import Config
-from protocol.dispatch import FrontDoor
+from protocol.config import NEXT_START, SETTINGS, Config
+from protocol.dispatch import FrontDoor, Household, router_for, secret_of
+from protocol.effects import ChangeStore, CheckCredentials, Store
+from protocol.egress import Destination, choose_proxy
 from protocol.errors import Refusal
 from protocol.exchange import Exchange, Phase
+from protocol.files import Contents, UpdateFailed
 from protocol.identity.accounts import Account
 from protocol.identity.health_log import HealthLog
 from protocol.identity.pool import Change
+from protocol.identity.provider_desk import ProviderDesk
 from protocol.identity.roster import Roster
+from protocol.identity.token_desk import TokenDesk
 from protocol.links.client import ClientLink
 from protocol.links.link import Link
 from protocol.links.upstream import UpstreamLink
 from protocol.logins import AccountKeeper, NewCommand
+from protocol.metrics import Ended, Metrics
 from protocol.ports import CredentialWaiter, Responder
 from protocol.request_body import RequestBody
 from protocol.scripts.operations import refuse
+from protocol.stores import StoreKeeper, UsageKeeper
 from protocol.timers import Timer, TimerOwner, Timers
-from protocol.values import ConnId, JobId, Origin, Peer, RequestHead, Secret
+from protocol.values import ConnId, JobId, Origin, Peer, RequestHead, Tokens
 from protocol.wire.pool import IdlePool
 
 SHUTTING_DOWN: Final = Refusal(503, "the router is shutting down")
 _TOKENS: Final = re.compile(r"(?<=la_sk_)[^/]+|(?<=sk-ant-)[^/]+")
 """What follows the prefix of a token or credential: somebody may have put one into a path."""
+
+ADMIN_PATHS: Final = "/api/"
+READING: Final = frozenset({b"GET", b"HEAD"})
+
+AUDIT_LOG: Final = "audit.jsonl"
+"""In the data directory: one JSON object for each change that somebody made or tried to make over HTTP."""
 
 UNREADABLE: Final = RequestHead(b"-", b"-", [])
 
@@ -53,18 +70,35 @@ class Gateway(TimerOwner):
     :param config: with the token secret settled.
     :param entropy: returns that many random bytes.
     :param epoch: seconds since the epoch at monotonic second 0; ``clock_synced`` corrects it.
+    :param version: of the router, for the metrics.
     """
 
-    def __init__(self, config: Config, *, entropy: Callable[[int], bytes], epoch: float) -> None:
+    def __init__(
+        self, config: Config, *, entropy: Callable[[int], bytes], epoch: float, version: str = "unknown"
+    ) -> None:
         self.now = 0.0
         self.timers = Timers()
         self.commands: list[Command] = []
         self.dirty: list[Link] = []
         self._config = config
+        secret, router = secret_of(config), router_for(config)
         self._roster = Roster(config, entropy=entropy, report=self._report_health)
-        self._door = FrontDoor(config, self._roster, entropy=entropy)
+        self._tokens = TokenDesk(secret, config)
+        self._providers = ProviderDesk(secret, config)
+        self._metrics = Metrics(router.routes(), version=version)
+        self._household = Household(
+            self._roster, self._tokens, self._providers, self._metrics, lambda: len(self._exchanges)
+        )
+        self._entropy = entropy
+        self._door = FrontDoor(config, router, self._household, entropy=entropy)
         self._keepers = {account.name: AccountKeeper(account, self) for account in self._roster}
+        self._stores = {
+            Store.TOKENS: StoreKeeper(self._tokens, self),
+            Store.PROVIDERS: StoreKeeper(self._providers, self),
+        }
+        self._usage_keeper = UsageKeeper(self._tokens, self)
         self._health_log = HealthLog()
+        self._audit_path = f"{config.data_dir}/{AUDIT_LOG}"
         self._epoch = epoch
         self._links: dict[ConnId, Link] = {}
         self._clients = 0
@@ -77,12 +111,32 @@ class Gateway(TimerOwner):
         self._last_request = 0
         self._draining = False
         self._drained = False
+        self._given_up = False
 
     # Facts ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def store_paths(self) -> list[str]:
+        """The files to hand to ``opened``."""
+        return [*self._tokens.files.records, *self._tokens.files.usage, *self._providers.paths]
+
+    def opened(self, files: Contents) -> None:
+        """Take in the router's own files, before anything else happens: a token that was revoked must not slip in.
+
+        :raises CorruptFile: one cannot be understood, and nobody should guess what it said.
+        """
+        found = dict(files)
+        records, usage = self._tokens.files.records, self._tokens.files.usage
+        self._tokens.loaded([(path, found[path]) for path in records], self.wall)
+        if usage:
+            self._tokens.usage.loaded([(path, found[path]) for path in usage])
+        self._providers.loaded([(path, found[path]) for path in self._providers.paths], self.wall)
 
     def started(self, now: float) -> list[Command]:
         """The shell is up: look at the credentials once, so that the log tells how things stand."""
         self.now = now
+        self._metrics.started_at = self.wall
+        self._stores[Store.TOKENS].watch()
         for keeper in self._keepers.values():
             keeper.check()
         return self._collect()
@@ -157,6 +211,30 @@ class Gateway(TimerOwner):
         """The wall clock reads ``epoch`` seconds more than the monotonic one."""
         self._epoch = epoch
 
+    def reconfigured(self, config: Config, now: float) -> list[Command]:
+        """The operator has other wishes: new requests follow them, running ones are left alone."""
+        self.now = now
+        kept = {}
+        for row in SETTINGS:
+            before, after = getattr(self._config, row.name), getattr(config, row.name)
+            if before == after:
+                continue
+            if row.name in NEXT_START:
+                kept[row.name] = before
+                self.log(LogLevel.WARN, f"{row.env} has changed, which takes effect with the next start", {})
+            else:
+                self.log(LogLevel.INFO, f"{row.env} has changed", {})
+        self._config = replace(config, **kept)
+        self._providers.reconfigured(self._config)
+        router = router_for(self._config)
+        self._metrics.offer(router.routes())
+        self._door = FrontDoor(self._config, router, self._household, entropy=self._entropy)
+        for account in self._roster.reconfigured(self._config, now):
+            # The keepers of accounts that are gone stay for the sake of requests that are still with them.
+            self._keepers[account.name] = keeper = AccountKeeper(account, self)
+            keeper.check()
+        return self._collect()
+
     def drain(self, grace: float, now: float) -> list[Command]:
         """Shut down: no new connections, running answers may take ``grace`` seconds; 0 ends them at once."""
         self.now = now
@@ -203,7 +281,7 @@ class Gateway(TimerOwner):
     def exchange_ended(self, exchange: Exchange) -> None:
         self._exchanges.discard(exchange)
         call = exchange.call
-        self._roster.ended(call, self.now)
+        self._count(exchange, call)
         fields: dict[str, str | int | float | None] = {
             "method": call.head.method.decode("latin-1"),
             "path": _TOKENS.sub("...", call.head.path.decode("latin-1")),
@@ -223,22 +301,30 @@ class Gateway(TimerOwner):
         troubled = exchange.phase is Phase.CUT or exchange.status >= 500
         self.log(LogLevel.WARN if troubled else LogLevel.INFO, "request", fields)
 
+    def change(self, effect: ChangeStore, done: Callable[[str | None], None]) -> None:
+        keeper = self._stores[effect.store]
+        if effect.update is None:
+            keeper.look(done)
+        else:
+            keeper.change(effect.update, done)
+
     def open_channel(self, origin: Origin, *, fresh: bool) -> UpstreamLink:
-        link = None if fresh else self._idle.claim(origin)
+        destination = Destination(origin, choose_proxy(origin, self._config))
+        link = None if fresh else self._idle.claim(destination)
         if link is None:
             conn = self._new_conn()
-            link = UpstreamLink(conn, origin, self._config, self)
+            link = UpstreamLink(conn, destination, self._config, self)
             self._links[conn] = link
-            self.commands.append(Connect(conn, origin))
+            self.commands.append(Connect(conn, destination))
         return link
 
     def release_upstream(self, link: UpstreamLink) -> None:
-        surplus = self._idle.release(link.origin, link)
+        surplus = self._idle.release(link.destination, link)
         if surplus is not None:
             surplus.close()
 
-    def check_credentials(self, account: str, waiter: CredentialWaiter | None, refused: Secret | None) -> None:
-        self._keepers[account].check(waiter, refused)
+    def check_credentials(self, effect: CheckCredentials, waiter: CredentialWaiter | None) -> None:
+        self._keepers[effect.account].check(waiter, effect.refused, renewal=effect.renewal)
 
     def credential_seen(self, account: Account) -> None:
         self._roster.credential_seen(account, self.wall, self.now)
@@ -259,7 +345,7 @@ class Gateway(TimerOwner):
         del self._links[link.conn]
         self.timers.forget(link)
         if isinstance(link, UpstreamLink):
-            self._idle.discard(link.origin, link)
+            self._idle.discard(link.destination, link)
         else:
             self._clients -= 1
 
@@ -280,6 +366,51 @@ class Gateway(TimerOwner):
         self._exchanges.add(exchange)
         return exchange
 
+    def _count(self, exchange: Exchange, call: Call) -> None:
+        """Settle what an exchange held, and count what it was."""
+        now, tokens, status = self.now, exchange.tokens, exchange.status
+        self._roster.ended(call, now)
+        if tokens is not None and call.account is not None:
+            self._roster.spent(call.account, tokens, now)
+        self._tokens.ended(call, Tokens() if tokens is None and status >= 400 else tokens, now)
+        self._usage_keeper.counted()
+        self._metrics.ended(
+            Ended(
+                route=call.route,
+                status=status,
+                seconds=now - call.at,
+                first_byte_seconds=None if exchange.first_byte_at is None else exchange.first_byte_at - call.at,
+                cut=exchange.phase is Phase.CUT,
+                left=exchange.phase is Phase.LEFT,
+                from_client=exchange.body.received,
+                to_client=exchange.sent,
+                from_upstream=exchange.from_upstream,
+                to_upstream=exchange.to_upstream,
+                sent_with=call.sent_with,
+                tokens=tokens,
+            )
+        )
+        if call.route is not None and call.route.startswith(ADMIN_PATHS) and call.head.method not in READING:
+            self._audit(call, status)
+
+    def _audit(self, call: Call, status: int) -> None:
+        """Add a line to the log of what operators did, or tried to do."""
+        entry = {
+            "time": round(self.wall, 3),
+            "method": call.head.method.decode("latin-1"),
+            "path": call.route,
+            "status": status,
+            "peer": call.peer.address,
+            "request": call.request_id,
+            **call.annotations,
+        }
+        line = msgspec.json.encode(entry) + b"\n"
+        self.order(lambda job: AppendFile(job, self._audit_path, line), self._audited)
+
+    def _audited(self, result: JobResult) -> None:
+        if isinstance(result, UpdateFailed):
+            self.log(LogLevel.WARN, "the audit log cannot be written", {"reason": result.reason})
+
     def _report_health(self, change: Change) -> None:
         event = self._health_log.line(change, self.now)
         if event is not None:
@@ -289,7 +420,7 @@ class Gateway(TimerOwner):
         for link in self._client_links():
             self._guard(link, partial(link.shut, SHUTTING_DOWN))
         self._exchanges.clear()
-        self._keepers.clear()
+        self._given_up = True
 
     def _guard(self, owner: object, step: Callable[[], None]) -> None:
         try:
@@ -324,7 +455,7 @@ class Gateway(TimerOwner):
         """Idle clients may stay while answers run, to ask for health; with the last answer they go. A login that is
         being renewed is waited for, too: its old refresh token is spent.
         """
-        if self._drained or self._exchanges or any(keeper.busy for keeper in self._keepers.values()):
+        if self._drained or self._exchanges or self._finishing():
             return
         for link in self._client_links():
             if link.idle:
@@ -333,6 +464,13 @@ class Gateway(TimerOwner):
             self._drained = True
             self.timers.clear(self, Timer.DRAIN)
             self.commands.append(Drained())
+
+    def _finishing(self) -> bool:
+        """Something of our own has to be brought to its end: a login's renewal, a count that is not saved yet."""
+        if self._given_up:
+            return False
+        self._usage_keeper.save()
+        return self._usage_keeper.busy or any(keeper.busy for keeper in self._keepers.values())
 
     def _client_links(self) -> list[ClientLink]:
         return [link for link in self._links.values() if isinstance(link, ClientLink)]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Generic, TypeVar
 
+from protocol.egress import DirectHosts, Proxy
 from protocol.values import BaseUrl, Secret
 
 T = TypeVar("T")
@@ -138,6 +139,20 @@ def read_url(text: str) -> BaseUrl:
         raise ValueError from None  # the reason may quote a password
 
 
+def read_proxy(text: str) -> Proxy:
+    try:
+        return Proxy.parse(read_text(text))
+    except ValueError:
+        raise ValueError from None  # the reason may quote a password
+
+
+def read_no_proxy(text: str) -> DirectHosts:
+    try:
+        return DirectHosts.parse(read_text(text))
+    except ValueError:
+        raise ValueError from None  # somebody may have put a proxy's URL here
+
+
 def read_model_names(text: str) -> tuple[tuple[str, str], ...]:
     names: dict[str, str] = {}
     for entry in filter(None, (part.strip() for part in re.split(r"[,\n]", read_text(text)))):
@@ -148,6 +163,12 @@ def read_model_names(text: str) -> tuple[tuple[str, str], ...]:
             raise ValueError(f"the model name {name!r} is mapped twice")
         names[name] = model
     return tuple(names.items())
+
+
+def read_provider_key(text: str) -> Secret:
+    if text.startswith("sk-ant-ort"):
+        raise ValueError("it is a refresh token, which no request can be sent with")
+    return Secret(matched(VISIBLE, text)[0])
 
 
 def read_account_limits(text: str) -> tuple[tuple[str, int], ...]:
@@ -179,6 +200,8 @@ BOOLEAN_WORDS: Final = {
     "0": False, "false": False, "no": False, "off": False,
 }  # fmt: skip
 
+PROVIDER_KEY: Final = Kind("KEY", "a key of visible ASCII characters", read_provider_key, secret=True)
+
 ANY_ACCOUNT: Final = "*"
 """In a list of limits: every account that is not named."""
 
@@ -189,6 +212,18 @@ PORT: Final = whole(0, 65535)
 PATH: Final = Kind("PATH", "a path of the file system", read_path, verbatim=True)
 PATHS: Final = listed(PATH)
 URL: Final = Kind("URL", "an http:// or https:// URL without user name, password, query or fragment", read_url)
+PROXY: Final = Kind(
+    "URL",
+    "`http://`, `https://` or `socks5://`, `user:password@` (percent-encoded) if the proxy wants that, a host, and `:` "
+    "with a port, if it is not the usual one",
+    read_proxy,
+    secret=True,
+)
+NO_PROXY: Final = Kind(
+    "HOST,...",
+    "host names, IP addresses and networks such as 10.0.0.0/8, separated by commas; `*` for all",
+    read_no_proxy,
+)
 ROUTE: Final = Kind(  # read as a pattern by the module that has the routes
     "PATTERN",
     "a path such as `/v1/agents`, `/v1/agents/{id}` or `/v1/agents/*`, maybe after a method and a blank",

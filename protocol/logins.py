@@ -51,6 +51,7 @@ class AccountKeeper:
         self._looking = False
         self._refused: set[Secret] = set()
         self._waiting: list[CredentialWaiter] = []
+        self._looking_on: list[CredentialWaiter] = []
         self._renewals: dict[str, Renewal] = {}
 
     @property
@@ -61,12 +62,16 @@ class AccountKeeper:
     @property
     def waiting(self) -> int:
         """How many wait for this account."""
-        return len(self._waiting)
+        return len(self._waiting) + len(self._looking_on)
 
-    def check(self, waiter: CredentialWaiter | None = None, refused: Secret | None = None) -> None:
-        """Look at the files, once for everybody who asks meanwhile, and renew the login if it is time."""
+    def check(
+        self, waiter: CredentialWaiter | None = None, refused: Secret | None = None, *, renewal: bool = True
+    ) -> None:
+        """Look at the files, once for everybody who asks meanwhile, and renew the login if it is time; without
+        ``renewal`` the waiter is told as soon as the files were looked at.
+        """
         if waiter is not None:
-            self._waiting.append(waiter)
+            (self._waiting if renewal else self._looking_on).append(waiter)
         if refused is not None:
             self._refused.add(refused)
         if not self._looking:
@@ -99,10 +104,16 @@ class AccountKeeper:
     def _settle(self) -> None:
         """Wake who waits once nothing better is to be expected."""
         self._house.credential_seen(self.account)
+        if not self._looking:
+            self._wake(self._looking_on)
         if self._looking or self.account.renewing:
             return
-        waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
+        self._wake(self._waiting)
+
+    def _wake(self, waiting: list[CredentialWaiter]) -> None:
+        told = list(waiting)
+        waiting.clear()
+        for waiter in told:
             self._house.wake(waiter)
 
 

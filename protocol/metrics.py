@@ -13,8 +13,9 @@ from typing import Final, final
 import msgspec
 
 from protocol.exposition import Family, Format, Kind, Labels, Sample, render
-from protocol.identity.standing import AccountSnapshot, Tokens
+from protocol.identity.standing import AccountSnapshot
 from protocol.routing import LEGACY_PREFIX, Action, Route, Surface
+from protocol.values import Tokens
 
 BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 """Upper bounds in seconds, from a refusal made here to an answer after long thinking."""
@@ -28,6 +29,9 @@ ISSUE: Final = "/api/tokens"
 REVOKE: Final = "/api/tokens/revoke"
 METERED: Final = frozenset({"/v1/messages", f"{LEGACY_PREFIX}/v1/messages", CHAT, RESPONSES})
 """Routes whose answers cost tokens."""
+
+
+RELAYED: Final = frozenset({Surface.ANTHROPIC, Surface.BEDROCK, Surface.VERTEX})
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,21 +69,24 @@ class Metrics:
     :param started_at: in epoch seconds.
     """
 
-    def __init__(self, routes: Iterable[Route], *, version: str, started_at: float) -> None:
-        offered = list(routes)
-        self._routes = {route.pattern for route in offered}
-        self._relayed = {
-            route.pattern
-            for route in offered
-            if route.surface is Surface.ANTHROPIC and route.action is not Action.HELLO
-        }
+    def __init__(self, routes: Iterable[Route], *, version: str, started_at: float = 0.0) -> None:
+        self._routes: set[str] = set()
+        self._relayed: set[str] = set()
+        self.offer(routes)
         self._version = version
-        self._started_at = started_at
+        self.started_at = started_at
         self._sums = _Sums()
         self._answers: Counter[tuple[str, int]] = Counter()
         self._account_calls: Counter[str] = Counter()
         self._durations: dict[str, _Histogram] = {}
         self._first_bytes: dict[str, _Histogram] = {}
+
+    def offer(self, routes: Iterable[Route]) -> None:
+        """These are offered, too."""
+        for route in routes:
+            self._routes.add(route.pattern)
+            if route.surface in RELAYED and route.action is not Action.HELLO:
+                self._relayed.add(route.pattern)
 
     def ended(self, request: Ended) -> None:
         """Count one request."""
@@ -124,7 +131,7 @@ class Metrics:
             "route_counts": self._routes_by_status(),
             "accounts": _states(accounts),
             "in_flight": in_flight,
-            "started_at": self._started_at,
+            "started_at": self.started_at,
             "version": self._version,
         }
 
@@ -165,7 +172,7 @@ class Metrics:
             for route, counts in self._routes_by_status().items()
             for code, count in counts.items()
         ]
-        started = [Sample(self._started_at)]
+        started = [Sample(self.started_at)]
         return [
             *(_counter(key, ABOUT[key], [Sample(total)]) for key, total in self._totals().items()),
             _counter("status", "Answers by status, whoever gave them.", _samples("code", self._statuses())),

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 
 from protocol.errors import Refusal
+from protocol.values import Tokens
 
 
 class Relay(ABC):
@@ -32,6 +33,11 @@ class Relay(ABC):
     def complete(self) -> bool:
         """The client was told everything, so whatever becomes of the upstream now cannot spoil the response."""
         return False
+
+    @property
+    def tokens(self) -> Tokens | None:
+        """What the body says that the answer was billed for, by what has come so far."""
+        return None
 
     def comment(self) -> bytes | None:
         """A keep-alive that means nothing to the client, or None where none may be sent at this point."""

@@ -27,6 +27,8 @@ class Surface(Enum):
     ADMIN = "admin"
     OBSERVABILITY = "observability"
     ANTHROPIC = "anthropic"
+    BEDROCK = "bedrock"
+    VERTEX = "vertex"
     OPENAI = "openai"
 
 
@@ -36,7 +38,17 @@ class Action(Enum):
     """
 
     HEALTH = "health"
+    METRICS = "metrics"
+    USAGE = "usage"
     ISSUE_TOKEN = "issue_token"
+    LIST_TOKENS = "list_tokens"
+    SHOW_TOKEN = "show_token"
+    REVOKE_TOKEN = "revoke_token"
+    EXPIRE_TOKEN = "expire_token"
+    LIST_PROVIDERS = "list_providers"
+    UPSERT_PROVIDER = "upsert_provider"
+    SHOW_PROVIDER = "show_provider"
+    DELETE_PROVIDER = "delete_provider"
     HELLO = "hello"
     RELAY = "relay"
     RELAY_RESOURCE = "relay_resource"
@@ -57,7 +69,8 @@ class Route:
     """One line of the allow-list.
 
     :param methods: in the order to show them; ``HEAD`` goes with ``GET``.
-    :param pattern: the path as a client writes it. ``{name}`` stands for one segment, a last ``*`` for one or more.
+    :param pattern: the path as a client writes it. ``{name}`` stands for one segment, a last ``*`` for one or more, and
+        what follows that for how they end.
     :param about: a sentence for the documentation.
     """
 
@@ -190,6 +203,10 @@ def _with_head(*methods: str) -> tuple[str, ...]:
     return tuple(name for method in methods for name in (("GET", "HEAD") if method == "GET" else (method,)))
 
 
+def _admin(method: str, path: str, action: Action, about: str) -> Route:
+    return Route(_with_head(method), path, Surface.ADMIN, action, about)
+
+
 def _relayed(
     methods: str, path: str, about: str, action: Action = Action.RELAY_RESOURCE, *, root: bool = True
 ) -> list[Route]:
@@ -198,9 +215,25 @@ def _relayed(
     return [Route(_with_head(*methods.split()), base + path, Surface.ANTHROPIC, action, about) for base in bases]
 
 
+def _invoked(path: str, surface: Surface, about: str) -> list[Route]:
+    """Inference in the form of another cloud, for an upstream that is a gateway to it."""
+    # The prefix first: an open path at the root would take it for a part of itself.
+    return [Route(("POST",), base + path, surface, Action.RELAY, about) for base in (LEGACY_PREFIX, "")]
+
+
 ROUTES: Final = (
     Route(_with_head("GET"), "/health", Surface.OPERATIONS, Action.HEALTH, "Whether the router is up"),
-    Route(("POST",), "/api/tokens", Surface.ADMIN, Action.ISSUE_TOKEN, "Issue a token"),
+    _admin("POST", "/api/tokens", Action.ISSUE_TOKEN, "Issue a token"),
+    _admin("GET", "/api/tokens/list", Action.LIST_TOKENS, "List token records, with what each token has used"),
+    _admin("POST", "/api/tokens/revoke", Action.REVOKE_TOKEN, "Revoke a token"),
+    _admin("POST", "/api/tokens/expire", Action.EXPIRE_TOKEN, "End a token now"),
+    _admin("GET", "/api/tokens/{id}", Action.SHOW_TOKEN, "Show a token record"),
+    _admin("GET", "/api/providers", Action.LIST_PROVIDERS, "List OpenAI-compatible providers"),
+    _admin("POST", "/api/providers", Action.UPSERT_PROVIDER, "Store a provider"),
+    _admin("GET", "/api/providers/{id}", Action.SHOW_PROVIDER, "Show a provider"),
+    _admin("DELETE", "/api/providers/{id}", Action.DELETE_PROVIDER, "Forget a provider"),
+    Route(_with_head("GET"), "/metrics", Surface.OBSERVABILITY, Action.METRICS, "Counters for Prometheus"),
+    Route(_with_head("GET"), "/v1/usage", Surface.OBSERVABILITY, Action.USAGE, "Counters as JSON, by token too"),
     Route(
         _with_head("GET"),
         "/v1/accounts",
@@ -222,6 +255,12 @@ ROUTES: Final = (
     *_relayed("GET POST", "/v1/files", "List or upload files"),
     *_relayed("GET DELETE", "/v1/files/{id}", "Show or delete a file"),
     *_relayed("GET", "/v1/files/{id}/content", "Download a file"),
+    *_invoked("/invoke", Surface.BEDROCK, "Bedrock's invoke"),
+    *_invoked("/invoke-with-response-stream", Surface.BEDROCK, "Bedrock's invoke, streamed"),
+    *_invoked("/model/{id}/invoke", Surface.BEDROCK, "Bedrock's invoke of a model"),
+    *_invoked("/model/{id}/invoke-with-response-stream", Surface.BEDROCK, "Bedrock's invoke of a model, streamed"),
+    *_invoked("/*:rawPredict", Surface.VERTEX, "Vertex AI's rawPredict"),
+    *_invoked("/*:streamRawPredict", Surface.VERTEX, "Vertex AI's rawPredict, streamed"),
     Route(("POST",), "/v1/chat/completions", Surface.OPENAI, Action.CHAT, "Chat Completions, translated"),
     Route(("POST",), "/v1/responses", Surface.OPENAI, Action.RESPONSES, "Responses, translated"),
     Route(_with_head("GET"), "/v1/models", Surface.OPENAI, Action.LIST_MODELS, "List models, for either API's clients"),
@@ -259,14 +298,14 @@ def _is_plain(path: bytes) -> bool:
 
 
 def _is_open(pattern: str) -> bool:
-    return "{" in pattern or pattern.endswith("/*")
+    return "{" in pattern or "/*" in pattern
 
 
 def _expression(pattern: str) -> re.Pattern[bytes]:
     """The paths that a pattern stands for, of those that are plain."""
-    body, below, _ = pattern.partition("/*")
+    body, below, end = pattern.partition("/*")
     segments = [r"[^/]+" if segment.startswith("{") else re.escape(segment) for segment in body.split("/")]
-    return re.compile(("/".join(segments) + (r"/.+" if below else "")).encode())
+    return re.compile(("/".join(segments) + (r"/.+" + re.escape(end) if below else "")).encode())
 
 
 def _by_method(routes: Iterable[Route]) -> dict[bytes, Route]:

@@ -18,6 +18,7 @@ class Setting:
     :param default: as an operator would write it; None = not set.
     :param under_home: the default relative to the home directory, which ``default`` stands in for where there is none.
     :param command_line: whether there is a flag as well.
+    :param any_case: the environment has it in lower case, too, which then counts.
     """
 
     name: str
@@ -28,6 +29,12 @@ class Setting:
     about: str
     under_home: str | None = None
     command_line: bool = True
+    any_case: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What it is called in the environment and in files; of several in one place the last one counts."""
+        return (self.env, self.env.lower()) if self.any_case else (self.env,)
 
     @property
     def flag(self) -> str | None:
@@ -94,7 +101,14 @@ def setting(
 ) -> T: ...
 @overload
 def setting(
-    env: str, kind: Kind[T], default: None, group: str, about: str, *, command_line: bool = ...
+    env: str,
+    kind: Kind[T],
+    default: None,
+    group: str,
+    about: str,
+    *,
+    command_line: bool = ...,
+    any_case: bool = ...,
 ) -> T | None: ...
 def setting(
     env: str,
@@ -105,9 +119,10 @@ def setting(
     *,
     under_home: str | None = None,
     command_line: bool = True,
+    any_case: bool = False,
 ) -> T | None:
     """Declare a field of a settings dataclass; its type follows from ``kind`` and ``default``."""
-    row = Setting("", env, kind, default, group, about, under_home, command_line)
+    row = Setting("", env, kind, default, group, about, under_home, command_line, any_case)
     value = None if default is None else kind.read(default)
     declared: T | None = field(default=value, metadata={Setting: row})
     return declared

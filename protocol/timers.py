@@ -21,6 +21,7 @@ class Timer(Enum):
     IDLE = "a use for an idle upstream connection"
     COMMENT = "a pause in an event stream long enough for a keep-alive comment"
     RENEWAL = "the next step of a login's renewal"
+    STORE = "the next look at a store"
     DRAIN = "the grace period of a shutdown"
 
 

@@ -10,9 +10,8 @@ from typing import Final, final
 
 import msgspec
 
-from protocol.identity.standing import Tokens
-from protocol.translate.outcomes import ChatUsage, PromptDetails, Usage, anthropic_usage
-from protocol.values import Headers
+from protocol.translate.outcomes import ChatUsage, PromptDetails, Usage, anthropic_usage, billed
+from protocol.values import Headers, Tokens
 from protocol.wire.headers import all_values, is_event_stream, is_json, list_items
 
 USAGE: Final = b'"usage"'
@@ -159,18 +158,6 @@ def read_tokens(body: bytes) -> Tokens | None:
     """What a whole answer in one of the three dialects was billed for; None where it does not say."""
     usage = read_usage(body)
     return None if usage is None else billed(usage)
-
-
-def billed(usage: Usage) -> Tokens | None:
-    """The counts as what they cost; None where there are none. A missing or negative one is 0."""
-    if usage.input_tokens is None and usage.output_tokens is None:
-        return None
-    return Tokens(
-        input=max(0, usage.input_tokens or 0),
-        output=max(0, usage.output),
-        cache_creation=max(0, usage.cache_written),
-        cache_read=max(0, usage.cached),
-    )
 
 
 def read_usage(document: bytes | msgspec.Raw) -> Usage | None:

@@ -150,3 +150,32 @@ class Peer:
     def local(self) -> bool:
         """On this machine: a loopback address or a Unix socket."""
         return self.kind is not PeerKind.NETWORK
+
+
+OUTPUT_WEIGHT: Final = 5.0
+CACHE_CREATION_WEIGHT: Final = 1.25
+CACHE_READ_WEIGHT: Final = 0.1
+"""What a token of a kind costs against one of input, by the provider's price list."""
+
+
+class Tokens(msgspec.Struct, frozen=True):
+    """What answers were billed for; ``input`` is without the cached ones."""
+
+    input: int = 0
+    output: int = 0
+    cache_creation: int = 0
+    cache_read: int = 0
+
+    def __add__(self, other: "Tokens") -> "Tokens":
+        return Tokens(
+            self.input + other.input,
+            self.output + other.output,
+            self.cache_creation + other.cache_creation,
+            self.cache_read + other.cache_read,
+        )
+
+    @property
+    def weighed(self) -> float:
+        """As so many tokens of input."""
+        written = self.input + OUTPUT_WEIGHT * self.output
+        return written + CACHE_CREATION_WEIGHT * self.cache_creation + CACHE_READ_WEIGHT * self.cache_read

@@ -64,6 +64,21 @@ def update(
         return UpdateFailed(f"{where} cannot be written: {error.strerror or type(error).__name__}")
 
 
+def append(path: str, data: bytes) -> UpdateFailed | None:
+    """Carry out ``AppendFile``: None, or why it was not done. Several processes may append to one file."""
+    try:
+        os.makedirs(os.path.dirname(path), PRIVATE_DIRECTORY, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
+        try:
+            os.write(descriptor, data)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        return UpdateFailed(f"{path} cannot be written: {error.strerror}")
+    return None
+
+
 def _loaded(paths: Sequence[str]) -> FilesLoaded:
     files = load(paths, None)
     assert isinstance(files, FilesLoaded)

@@ -2,7 +2,7 @@
 
 from typing import assert_never, final
 
-from protocol.commands import Job, JobResult, LoadFiles, UpdateFiles, WorkOnLogin
+from protocol.commands import AppendFile, Job, JobResult, LoadFiles, UpdateFiles, WorkOnLogin
 from protocol.config import Config, RefreshMode
 from transports import data_files, disk
 from transports.credential_file import CredentialFiles
@@ -22,6 +22,8 @@ class Jobs:
                 return disk.load(job.paths, job.fingerprint)
             case UpdateFiles():
                 return data_files.update(job.lock, job.paths, job.update)
+            case AppendFile():
+                return data_files.append(job.path, job.data)
             case WorkOnLogin():
                 return self._logins.carry_out(job.work)
             case _:

@@ -28,9 +28,13 @@ class LogWriter:
         self, write: Callable[[bytes], object], log_format: LogFormat, least: LogLevel | None, wall: Callable[[], float]
     ) -> None:
         self._write = write
+        self._wall = wall
+        self.become(log_format, least)
+
+    def become(self, log_format: LogFormat, least: LogLevel | None) -> None:
+        """Write in this form, and no less severe than this, from here on."""
         self._line = json_line if log_format is LogFormat.JSON else text_line
         self._least = least
-        self._wall = wall
 
     def __call__(self, log: Log) -> None:
         if self._least is None or log.level < self._least:

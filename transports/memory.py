@@ -10,8 +10,9 @@ from functools import partial
 from itertools import count
 from typing import Any, Final, assert_never, final
 
-from protocol.commands import Command, Job, JobResult, LoadFiles, Log, Loss, UpdateFiles, WorkOnLogin
+from protocol.commands import AppendFile, Command, Job, JobResult, LoadFiles, Log, Loss, UpdateFiles, WorkOnLogin
 from protocol.config import Config
+from protocol.egress import Destination
 from protocol.files import CorruptFile, FileContent, FilesLoaded, FilesUnchanged, Missing, UpdateFailed
 from protocol.gateway import Gateway
 from protocol.identity.login_file import merge_login, recovery_path
@@ -29,7 +30,7 @@ from protocol.login_jobs import (
     Unlocked,
     UnlockLogin,
 )
-from protocol.values import ConnId, Origin, Peer, PeerKind
+from protocol.values import ConnId, Peer, PeerKind
 from transports.shell import Shell, Stream
 
 EPOCH: Final = 1_710_806_400.0
@@ -52,8 +53,8 @@ class MemoryPeer:
     number.
     """
 
-    def __init__(self, shell: "MemoryShell", stream: "MemoryStream", origin: Origin | None = None) -> None:
-        self.origin = origin
+    def __init__(self, shell: "MemoryShell", stream: "MemoryStream", destination: Destination | None = None) -> None:
+        self.destination = destination
         self.inbox = bytearray()
         self.ended = False
         self.closed = False
@@ -125,9 +126,9 @@ class MemoryPeer:
 class MemoryStream(Stream):
     """The router's end."""
 
-    def __init__(self, shell: "MemoryShell", origin: Origin | None = None) -> None:
+    def __init__(self, shell: "MemoryShell", destination: Destination | None = None) -> None:
         super().__init__(shell)
-        self.peer = MemoryPeer(shell, self, origin)
+        self.peer = MemoryPeer(shell, self, destination)
         self._pending = bytearray()
         self._finishing = False
         self._eof_wanted = False
@@ -190,6 +191,10 @@ class MemoryDisk:
                 return FilesUnchanged() if fingerprint == job.fingerprint else FilesLoaded(found, fingerprint)
             case UpdateFiles():
                 return self._update(job)
+            case AppendFile():
+                before = self._files.get(job.path, b"")
+                self._files[job.path] = (before if isinstance(before, bytes) else b"") + job.data
+                return None
             case WorkOnLogin():
                 return self._work_on_login(job.work)
             case _:
@@ -257,7 +262,7 @@ class MemoryShell(Shell):
         self.dialled: deque[MemoryPeer] = deque()
         self.connect_fails: Loss | None = None
         self.connect_hangs = False
-        self.connecting: dict[ConnId, Origin] = {}
+        self.connecting: dict[ConnId, Destination] = {}
         self.disk_hangs = False
         self.listening = True
         self.finished = False
@@ -265,6 +270,7 @@ class MemoryShell(Shell):
         self._undone: deque[Job] = deque()
         self._disk = MemoryDisk(self.files, config.data_dir)
         gateway = Gateway(config, entropy=counting_entropy(), epoch=EPOCH - self.now)
+        gateway.opened([(path, self.files.get(path, Missing())) for path in gateway.store_paths])
         super().__init__(gateway, clock=lambda: self.now, report=self.logs.append)
         if watch is not None:
             self._show_commands_to(watch)
@@ -298,8 +304,8 @@ class MemoryShell(Shell):
             self.work(self._undone.popleft())
         self.tell_now()
 
-    def connect(self, conn: ConnId, origin: Origin) -> None:
-        self.connecting[conn] = origin
+    def connect(self, conn: ConnId, destination: Destination) -> None:
+        self.connecting[conn] = destination
         if self.connect_fails is not None:
             self.tell_later(partial(self._fail, conn, self.connect_fails))
         elif not self.connect_hangs:

@@ -3,17 +3,36 @@
 import secrets
 import socket
 import time
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed_version
+from pathlib import Path
 from typing import Final
 
 from protocol.commands import Log, LogLevel
 from protocol.config import Config, RefreshMode
+from protocol.files import FilesLoaded
 from protocol.gateway import Gateway
+from transports import disk
 from transports.listen import address_text
 from transports.shell import Report
+from transports.tls import Trust
+
+DISTRIBUTION: Final = "link-assistant-router"
 
 monotonic: Final = time.monotonic
+
+
+def version() -> str:
+    """The installed distribution's version; in a checkout that is not installed, the one it would have."""
+    try:
+        return installed_version(DISTRIBUTION)
+    except PackageNotFoundError:
+        project = Path(__file__).parents[1] / "pyproject.toml"
+        return str(tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"])
 
 
 def epoch() -> float:
@@ -22,14 +41,30 @@ def epoch() -> float:
 
 
 def new_gateway(config: Config) -> Gateway:
-    """A gateway on this machine's clock and entropy."""
-    return Gateway(config, entropy=secrets.token_bytes, epoch=epoch())
+    """A gateway on this machine's clock and entropy, with its own files read.
+
+    :raises CorruptFile: one of them cannot be understood.
+    """
+    gateway = Gateway(config, entropy=secrets.token_bytes, epoch=epoch(), version=version())
+    opened = disk.load(gateway.store_paths, None)
+    if isinstance(opened, FilesLoaded):
+        gateway.opened(opened.files)
+    return gateway
 
 
-def needs_tls(config: Config) -> bool:
-    """Somebody may have to be asked over TLS: the upstream, or the endpoint that renews logins."""
+def new_trust(config: Config) -> Trust:
+    """Whom upstreams and proxies are verified by, read at once where it will be needed; so are a proxy's libraries.
+
+    :raises OSError: the CA file cannot be used.
+    """
+    trust = Trust(config.upstream_ca_file)
+    proxies = [proxy for proxy in (config.https_proxy, config.http_proxy, config.all_proxy) if proxy is not None]
     renews = config.oauth_refresh is not RefreshMode.OFF and config.oauth_token_url.origin.tls
-    return renews or config.upstream_base_url.origin.tls
+    if renews or config.upstream_base_url.origin.tls or any(proxy.scheme == "https" for proxy in proxies):
+        trust.context()
+    if proxies:
+        import_module("transports.tunnel")  # at the first connection it would hold up all others
+    return trust
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +74,9 @@ class Running:
     addresses: tuple[str, ...]
     drain: Callable[[float], None]
 
+
+Reread = Callable[[], Config | None]
+"""Reads the settings again, on SIGHUP; None where that failed, which it has reported by itself."""
 
 OnListening = Callable[[Running], None]
 

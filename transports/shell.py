@@ -4,14 +4,14 @@ A loop adds streams (``Stream``) and a few verbs (``Shell``). ``apply`` never wa
 the last of its commands nothing else runs. Facts that arise meanwhile are queued and told afterwards.
 """
 
-import socket
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
 from protocol.commands import (
+    AppendFile,
     Close,
     Command,
     Connect,
@@ -29,9 +29,11 @@ from protocol.commands import (
     WorkOnLogin,
     Write,
 )
+from protocol.config import Config
+from protocol.egress import Destination
 from protocol.gateway import Gateway
 from protocol.links.link import HIGH_WATER, LOW_WATER
-from protocol.values import ConnId, Origin, Peer
+from protocol.values import ConnId, Peer
 from transports.tls import TlsPump
 
 READ_SIZE: Final = 64 * 1024
@@ -105,7 +107,7 @@ class Stream(ABC):
 
     def opened(self) -> None:
         """An upstream connection stands; with TLS the handshake begins."""
-        if self._tls is None:
+        if self._tls is None or self._tls.ready:
             self._tell_connected()
         else:
             self.send(self._tls.start())
@@ -174,30 +176,6 @@ class Stream(ABC):
             self._shell.apply(self._gateway.received_eof(self.conn, self._shell.clock()))
 
 
-def why_not(error: OSError | UnicodeError) -> tuple[Loss, str]:
-    """What a failed connection attempt means to the core, and for people."""
-    if isinstance(error, UnicodeError):
-        return Loss.UNRESOLVED, "not a host name"
-    causes = list(_causes(error))
-    detail = ", ".join(dict.fromkeys(cause.strerror or str(cause) for cause in causes))
-    if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
-        return Loss.REFUSED, detail
-    if any(isinstance(cause, socket.gaierror) for cause in causes):
-        return Loss.UNRESOLVED, detail
-    return Loss.FAILED, detail
-
-
-def _causes(error: BaseException) -> Iterator[OSError]:
-    """The errors behind one that stands for several addresses."""
-    if isinstance(error.__cause__, BaseException):
-        yield from _causes(error.__cause__)
-    elif isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from _causes(inner)
-    elif isinstance(error, OSError):
-        yield error
-
-
 class Shell(ABC):
     """Commands in, effects out. ``clock`` is monotonic seconds, ``report`` takes log records."""
 
@@ -218,9 +196,10 @@ class Shell(ABC):
             ShutdownWrite: self._shutdown_write,
             Pause: self._pause,
             Resume: self._resume,
-            Connect: lambda command: self.connect(command.conn, command.origin),
+            Connect: lambda command: self.connect(command.conn, command.destination),
             LoadFiles: self.work,
             UpdateFiles: self.work,
+            AppendFile: self.work,
             WorkOnLogin: self.work,
             Log: report,
             StopListening: lambda _: self.stop_listening(),
@@ -230,7 +209,7 @@ class Shell(ABC):
     # What a loop adds ----------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def connect(self, conn: ConnId, origin: Origin) -> None:
+    def connect(self, conn: ConnId, destination: Destination) -> None:
         """Start connecting; the stream is entered with ``upstream`` and tells ``opened`` or ``broke``."""
 
     @abstractmethod
@@ -289,6 +268,11 @@ class Shell(ABC):
         self._hurried = grace <= 0
         self.apply(self.gateway.drain(grace, self.clock()))
         self.settle()
+
+    def reload(self, config: Config | None) -> None:
+        """Go on with other settings; None for some that could not be read."""
+        if config is not None:
+            self.apply(self.gateway.reconfigured(config, self.clock()))
 
     def forget(self, conn: ConnId) -> None:
         self.streams.pop(conn, None)

@@ -4,6 +4,8 @@ import ssl
 from contextlib import suppress
 from typing import final
 
+from protocol.values import Origin
+
 
 def client_context(ca_file: str | None) -> ssl.SSLContext:
     """Verified TLS: the system's authorities (or those of ``SSL_CERT_FILE``), and those in ``ca_file`` besides.
@@ -22,18 +24,50 @@ def client_context(ca_file: str | None) -> ssl.SSLContext:
 
 
 @final
-class TlsPump:
-    """The client's side of one TLS connection (RFC 8446)."""
+class Trust:
+    """Whom TLS connections trust. The authorities are read when they are first needed, which takes a while.
 
-    __slots__ = ("_incoming", "_object", "_outgoing", "ended", "ready")
+    :param ca_file: as for ``client_context``.
+    """
+
+    def __init__(self, ca_file: str | None) -> None:
+        self._ca_file = ca_file
+        self._context: ssl.SSLContext | None = None
+
+    def context(self) -> ssl.SSLContext:
+        """For connections that verify whom they speak to.
+
+        :raises OSError: the CA file cannot be used.
+        """
+        if self._context is None:
+            self._context = client_context(self._ca_file)
+        return self._context
+
+    def pump(self, origin: Origin, proxy: "TlsPump | None" = None) -> "TlsPump | None":
+        """What a connection to ``origin`` needs: TLS with it, within TLS with the proxy; None for plain text.
+
+        :raises OSError: the CA file cannot be used.
+        """
+        return TlsPump(self.context(), origin.host, proxy) if origin.tls else proxy
+
+
+@final
+class TlsPump:
+    """The client's side of one TLS connection (RFC 8446).
+
+    :param outer: another that carries this one, as with a proxy that is itself spoken to over TLS.
+    """
+
+    __slots__ = ("_incoming", "_object", "_outer", "_outgoing", "ended", "ready")
 
     class Failure(Exception):
         """The handshake or a record was not acceptable; the text says why."""
 
-    def __init__(self, context: ssl.SSLContext, server_hostname: str) -> None:
+    def __init__(self, context: ssl.SSLContext, server_hostname: str, outer: "TlsPump | None" = None) -> None:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_hostname)
+        self._outer = outer
         self.ready = False
         """The handshake is complete."""
         self.ended = False
@@ -49,7 +83,7 @@ class TlsPump:
 
         :raises Failure: the peer's certificate or its bytes are not acceptable.
         """
-        self._incoming.write(data)
+        self._incoming.write(data if self._outer is None else self._outer.decrypt(data))
         try:
             if not self.ready:
                 self._shake_hands()
@@ -69,11 +103,15 @@ class TlsPump:
         if self.ready:
             with suppress(ssl.SSLError):  # the peer's own alert is not there yet, and nobody waits for it
                 self._object.unwrap()
-        return self.take_output()
+        output = self.take_output()
+        return output if self._outer is None else output + self._outer.close()
 
     def take_output(self) -> bytes:
         """Bytes that have to go to the peer now."""
-        return self._outgoing.read()
+        output = self._outgoing.read()
+        if self._outer is None:
+            return output
+        return self._outer.encrypt(output) if output else self._outer.take_output()
 
     def _shake_hands(self) -> None:
         try:

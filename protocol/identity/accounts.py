@@ -38,6 +38,8 @@ class Account:
         if new_refresher is not None:
             self.paths += [recovery_path(data_dir, path) for path in self._files]
         self.fingerprint: object | None = None
+        self.refresher: Refresher | None = None
+        """What renews the login in use; None for an API key."""
         self._new_refresher = new_refresher
         self._refreshers: dict[str, Refresher] = {}
         self._found: Credential | None = api_key
@@ -45,6 +47,10 @@ class Account:
         self._checked_at: float | None = None
         self._source = ""
         self._file = ""
+
+    def same_as(self, other: "Account") -> bool:
+        """Both are the same directory and key."""
+        return (self.home, self._api_key) == (other.home, other._api_key)
 
     # Questions -------------------------------------------------------------------------------------------------------
 
@@ -54,11 +60,6 @@ class Account:
         refresher = self.refresher
         renewed = None if refresher is None else refresher.credential
         return renewed or self._found
-
-    @property
-    def refresher(self) -> Refresher | None:
-        """What renews the login in use; None for an API key."""
-        return self._refreshers.get(self._file)
 
     @property
     def source(self) -> str:
@@ -78,10 +79,15 @@ class Account:
         """There is a credential to try. One that seems to have expired is tried where nothing can renew it: the
         stored time is only a hint.
         """
-        refresher = self.refresher
         if self.usable(wall):
             return True
+        refresher = self.refresher
         return self.credential is not None and (refresher is None or not (refresher.renewable or refresher.needs_login))
+
+    @property
+    def renewable(self) -> bool:
+        """A better credential can be had."""
+        return self.refresher is not None and self.refresher.renewable
 
     @property
     def renewing(self) -> bool:
@@ -118,14 +124,14 @@ class Account:
         """Let the login's renewer see the file and its recovery copy."""
         if credential is None or credential.kind is not Kind.OAUTH or self._new_refresher is None:
             self._refreshers.pop(self._file, None)
+            self.refresher = None
             return
         path = self._file
         if path not in self._refreshers:
             self._refreshers[path] = self._new_refresher(path)
+        self.refresher = self._refreshers[path]
         position = self._files.index(path)
-        self._refreshers[path].seen(
-            _content(result.files, position), _content(result.files, position + len(self._files))
-        )
+        self.refresher.seen(_content(result.files, position), _content(result.files, position + len(self._files)))
 
 
 def _content(files: Contents, position: int) -> FileContent:

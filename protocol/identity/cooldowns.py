@@ -1,7 +1,8 @@
 """How long an account is left alone after a failure, by what the failure was about.
 
-What the provider makes certain (a usage window, ``retry-after``) is firm: until then another request would fail as well.
-The rest is a guess (a 401 can be the provider's own trouble): the account is only avoided while another one can answer.
+What the provider makes certain (a usage window, ``retry-after``) is firm: until then another request would fail as
+well. The rest is a guess (a 401 can be the provider's own trouble): the account is only avoided while another one can
+answer.
 """
 
 from collections.abc import Callable, Iterable

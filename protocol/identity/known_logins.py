@@ -17,22 +17,14 @@ class KnownLogins:
     """The logins that are known of one account, by where they are kept, and the refresh tokens known as spent."""
 
     def __init__(self) -> None:
+        self.best: Login | None = None
+        """The login to use: the file's unless one of ours follows it. A file that was removed is a logout."""
         self.file: Login | None = None
         self._recovery: Login | None = None
         self._memory: Login | None = None
         self._logged_out = False
         self._spent: deque[Secret] = deque(maxlen=REMEMBERED_LINKS)
         self._replaced: deque[Secret] = deque(maxlen=REMEMBERED_LINKS)
-
-    def best(self) -> Login | None:
-        """The login to use: the file's unless one of ours follows it. A file that was removed is a logout."""
-        if self._logged_out:
-            return None
-        best = self.file
-        for other in (self._recovery, self._memory):
-            if other is not None and self._outranks(other, best):
-                best = other
-        return best
 
     def is_spent(self, login: Login) -> bool:
         return login.refresh is not None and login.refresh in self._spent
@@ -44,6 +36,7 @@ class KnownLogins:
         self._recovery = read_login(recovery)
         if self._memory is not None and self._has_moved_on(self._memory):
             self._memory = None
+        self._judge()
 
     def renewed(self, login: Login, *, of: Login) -> None:
         """``of`` was exchanged for ``login``, which follows whatever there was before."""
@@ -53,23 +46,34 @@ class KnownLogins:
                 if older.refresh != login.refresh:
                     self.spend(older)
         self._memory = login
+        self._judge()
 
     def spend(self, login: Login) -> None:
         """Its refresh token is good for nothing any more."""
         if login.refresh is not None and login.refresh not in self._spent:
             self._spent.append(login.refresh)
+            self._judge()
 
     def kept(self, place: Place) -> None:
         """What was last to be saved is in ``place`` now."""
         if place is Place.FILE:
-            self.file, self._recovery = self.best(), None
+            self.file, self._recovery = self.best, None
         else:
-            self._recovery = self.best()
+            self._recovery = self.best
+        self._judge()
 
     def superseded(self, file: FileContent) -> None:
         """Somebody's newer login is in the file: ours is history."""
         self._memory = None
         self.learn(file, b"")
+
+    def _judge(self) -> None:
+        """After anything new: which one is the best now."""
+        best = self.file
+        for other in (self._recovery, self._memory):
+            if other is not None and self._outranks(other, best):
+                best = other
+        self.best = None if self._logged_out else best
 
     def _has_moved_on(self, ours: Login) -> bool:
         """The file holds a login that we do not know: somebody has logged in, or renewed the one that we had."""

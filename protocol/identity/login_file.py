@@ -84,7 +84,8 @@ def recovery_content(login: Login) -> bytes:
 
 def recovery_path(data_dir: str, path: str) -> str:
     """Where the login of a credential file that cannot be written is kept."""
-    return f"{data_dir.rstrip('/')}/{RECOVERY_FOLDER}/{hashlib.sha256(path.encode()).hexdigest()[:32]}.json"
+    digest = hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()
+    return f"{data_dir.rstrip('/')}/{RECOVERY_FOLDER}/{digest[:32]}.json"
 
 
 # --- where the login is -----------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ so that choosing is a look at the first. The passing of time is noticed when a m
 (monotonic seconds).
 """
 
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -16,10 +16,10 @@ from protocol.config import Strategy
 from protocol.errors import LocalError, Refusal
 from protocol.identity.cooldowns import NEVER, Cause, Cooldown
 from protocol.identity.limits import Window, read_limits
-from protocol.identity.standing import AccountSnapshot, Standing, Tokens
+from protocol.identity.standing import AccountSnapshot, Standing
 from protocol.identity.strategies import Rank, rank
 from protocol.kinds import ANY_ACCOUNT
-from protocol.values import Headers
+from protocol.values import Headers, Tokens
 
 NOBODY: Final[frozenset[str]] = frozenset()
 ALWAYS: Final = float("inf")
@@ -141,16 +141,28 @@ class AccountPool:
         entropy: Callable[[int], bytes],
     ) -> None:
         self._strategy = strategy
-        self._request_limits = request_limits or {}
-        self._concurrency_limits = concurrency_limits or {}
+        self._request_limits: Mapping[str, int] = request_limits or {}
+        self._concurrency_limits: Mapping[str, int] = concurrency_limits or {}
         self._entropy = entropy
         self._turns = 0
         self._standings: dict[str, Standing] = {}
         self._listed: list[Standing] = []
-        self._order: list[Rank] = []
+        self._ranks: list[Rank] = []
+        self._ranked: list[Standing] = []
         self._stale_at = ALWAYS
         self._recovery_at = ALWAYS
         self.set_accounts(names, NEVER)
+
+    def set_rules(
+        self, strategy: Strategy, request_limits: Mapping[str, int], concurrency_limits: Mapping[str, int], now: float
+    ) -> None:
+        """Choose by these from now on; what was counted stays."""
+        self._strategy = strategy
+        self._request_limits, self._concurrency_limits = request_limits, concurrency_limits
+        for standing in self._standings.values():
+            standing.request_limit = request_limits.get(standing.name, request_limits.get(ANY_ACCOUNT))
+            standing.concurrency_limit = concurrency_limits.get(standing.name, concurrency_limits.get(ANY_ACCOUNT))
+        self.set_accounts([standing.name for standing in self._listed], now)
 
     def set_accounts(self, names: Iterable[str], now: float) -> None:
         """These are the accounts from now on. Those that stay keep their standing, and so do dropped ones until their
@@ -162,7 +174,7 @@ class AccountPool:
         for standing in self._standings.values():
             standing.position = -1
             standing.rank = None
-        self._order = []
+        self._ranks, self._ranked = [], []
         self._listed = [self._standings.get(name) or self._new(name) for name in listed]
         departed = [standing for standing in self._standings.values() if standing.in_flight]
         self._standings = {standing.name: standing for standing in [*departed, *self._listed]}
@@ -198,17 +210,15 @@ class AccountPool:
             wanted = self._standings.get(preferred)
             if wanted is not None and wanted.rank is not None and wanted.serves(model, now):
                 return preferred
-        listed = self._listed
         # What serves() says, without the call: at worst all accounts but the last are out for this model.
         wanted_model = model or ""
-        for _, _, position in self._order:
-            standing = listed[position]
+        for standing in self._ranked:
             models = standing.model_until
             if models and models.get(wanted_model, NEVER) > now:
                 continue
             if standing.name not in tried:
                 return standing.name
-        return self._last_resort(listed, model, tried, now, inference=inference)
+        return self._last_resort(self._listed, model, tried, now, inference=inference)
 
     def without_credential(self, now: float) -> list[str]:
         """The accounts whose credential is missing or refused: worth a look at their files now and then."""
@@ -304,13 +314,15 @@ class AccountPool:
             return []
         standing.asked_at = max(standing.asked_at, asked_at)
         limits = read_limits(headers, wall)
-        standing.limits_read(limits, now, wall)
+        news = standing.limits_read(limits, now, wall)
         begun: list[Cooldown] = []
         ended: list[Cooldown] = []
         if 200 <= status < 300:
             ended = standing.cooldowns.succeeded(model=model, asked_at=asked_at)
             if standing.error_at <= asked_at:
                 standing.last_error = None
+            if not (news or ended):
+                return []
         elif status == 429:
             begun = standing.cooldowns.rate_limited(limits, model=model, asked_at=asked_at, now=now, wall=wall)
         elif status >= 500:
@@ -399,9 +411,12 @@ class AccountPool:
         if wanted == standing.rank:
             return
         if standing.rank is not None:
-            del self._order[bisect_left(self._order, standing.rank)]
+            position = bisect_left(self._ranks, standing.rank)
+            del self._ranks[position], self._ranked[position]
         if wanted is not None:
-            insort(self._order, wanted)
+            position = bisect_left(self._ranks, wanted)
+            self._ranks.insert(position, wanted)
+            self._ranked.insert(position, standing)
         standing.rank = wanted
 
     def _watch(self, standing: Standing, now: float) -> None:

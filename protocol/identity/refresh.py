@@ -186,24 +186,24 @@ class Refresher:
     @property
     def credential(self) -> Credential | None:
         """The newest there is, expired or not; None without an OAuth login."""
-        login = self._known.best()
+        login = self._known.best
         return None if login is None else _credential(login)
 
     def alive(self, wall: float) -> bool:
         """The credential has not expired, as far as anybody knows: use it without waiting."""
-        login = self._known.best()
+        login = self._known.best
         return login is not None and (login.expires_at is None or wall < login.expires_at)
 
     @property
     def renewable(self) -> bool:
         """There is a refresh token, and nothing says that it is spent."""
-        login = self._known.best()
+        login = self._known.best
         return login is not None and self._renewable(login)
 
     @property
     def needs_login(self) -> bool:
         """Nothing that we know of can prolong this login any more."""
-        login = self._known.best()
+        login = self._known.best
         return login is not None and login.refresh is not None and self._known.is_spent(login)
 
     @property
@@ -231,7 +231,7 @@ class Refresher:
 
     def unauthorized(self, token: Secret, now: float) -> list[Order]:
         """The provider answered 401 to this access token."""
-        login = self._known.best()
+        login = self._known.best
         if login is None or login.access != token or not self._renewable(login):
             return []
         if self.busy or now < max(self.retry_at, self._force_at):
@@ -311,7 +311,7 @@ class Refresher:
 
     def _decide(self, now: float, wall: float) -> list[Order]:
         """What is still to be done, now that the lock is ours and the file was read."""
-        login = self._known.best()
+        login = self._known.best
         if login is None:
             return self._unlock([self._back_off("the credential file holds no login any more", now)])
         if self._renewable(login) and (self._due(now, wall) or login.access == self._refused):
@@ -354,7 +354,7 @@ class Refresher:
     def _reread(self, result: FileResult, now: float, wall: float) -> list[Order]:
         if isinstance(result, LoginRead):
             self._known.learn(result.file, result.recovery)
-        login = self._known.best()
+        login = self._known.best
         if login is not None and login.access != self._asked.access and not self._known.is_spent(login):
             if login.expires_at is None or not self._due(now, wall):
                 return self._unlock([self._ready(login, renewed=False)])
@@ -421,7 +421,7 @@ class Refresher:
     # Judgement -------------------------------------------------------------------------------------------------------
 
     def _due(self, now: float, wall: float) -> bool:
-        login = self._known.best()
+        login = self._known.best
         if login is None or login.expires_at is None or not self._renewable(login):
             return False
         early = wall >= login.expires_at - self._settings.ahead and now >= self._renew_early_at
@@ -429,7 +429,7 @@ class Refresher:
 
     def _misplaced(self, now: float) -> bool:
         """The file holds an older login than we know, as after a failed write or when a program undid ours."""
-        login, file = self._known.best(), self._known.file
+        login, file = self._known.best, self._known.file
         if login is None or file is None or not self._settings.keep or now < self._repair_at:
             return False
         return login.access != file.access and not self._known.is_spent(login)

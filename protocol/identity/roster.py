@@ -13,8 +13,8 @@ from protocol.identity.credentials import Kind, from_api_key
 from protocol.identity.limits import read_limits
 from protocol.identity.pool import AccountPool, Change, Unavailable
 from protocol.identity.refresh import Refresher, RefreshSettings
-from protocol.identity.standing import AccountSnapshot, Tokens
-from protocol.values import ResponseHead, Secret
+from protocol.identity.standing import AccountSnapshot
+from protocol.values import ResponseHead, Secret, Tokens
 
 PRIMARY: Final = "primary"
 
@@ -39,16 +39,8 @@ class Roster:
     """
 
     def __init__(self, config: Config, *, entropy: Callable[[int], bytes], report: Report) -> None:
-        api_key = None if config.anthropic_api_key is None else from_api_key(config.anthropic_api_key.reveal())
-        homes = [config.claude_code_home, *config.additional_account_dirs]
-        new_refresher = refresher_for(config, entropy)
-        self._accounts = {
-            account.name: account
-            for account in (
-                Account(name_of(position), home, config.data_dir, new_refresher, None if position else api_key)
-                for position, home in enumerate(homes)
-            )
-        }
+        self._entropy = entropy
+        self._accounts = self._made(config)
         self._pool = AccountPool(
             self._accounts,
             strategy=config.account_routing_strategy,
@@ -56,24 +48,51 @@ class Roster:
             concurrency_limits=dict(config.account_concurrency_limits),
             entropy=entropy,
         )
+        self.has_choice = len(self._accounts) > 1
+        """There is more than one account, so it is worth knowing what a request belongs to."""
         ttl = config.session_affinity_ttl_secs
         self._affinity = AffinityMap(ttl or 0.0, AFFINITY_CAPACITY)
-        self._keeps_conversations = ttl is not None and len(self._accounts) > 1
+        self._keeps_conversations = ttl is not None and self.has_choice
         self._tokens: dict[str, Secret | None] = {}
         self._usable: dict[str, bool] = {}
         self._swept_at = float("-inf")
         self._report = report
+
+    def reconfigured(self, config: Config, now: float) -> list[Account]:
+        """Go on with these accounts and rules; returns the accounts that are new, or have another home or key."""
+        before, self._accounts = self._accounts, self._made(config)
+        for name, account in self._accounts.items():
+            if name in before and before[name].same_as(account):
+                self._accounts[name] = before[name]
+        self.has_choice = len(self._accounts) > 1
+        self._keeps_conversations = config.session_affinity_ttl_secs is not None and self.has_choice
+        for name in before.keys() - self._accounts.keys():
+            self._affinity.forget(name)
+        self._pool.set_rules(
+            config.account_routing_strategy,
+            dict(config.account_request_limits),
+            dict(config.account_concurrency_limits),
+            now,
+        )
+        self._pool.set_accounts(self._accounts, now)
+        return [account for name, account in self._accounts.items() if before.get(name) is not account]
+
+    def _made(self, config: Config) -> dict[str, Account]:
+        """The accounts that a configuration names."""
+        api_key = None if config.anthropic_api_key is None else from_api_key(config.anthropic_api_key.reveal())
+        new_refresher = refresher_for(config, self._entropy)
+        homes = [config.claude_code_home, *config.additional_account_dirs]
+        accounts = [
+            Account(name_of(position), home, config.data_dir, new_refresher, None if position else api_key)
+            for position, home in enumerate(homes)
+        ]
+        return {account.name: account for account in accounts}
 
     def __getitem__(self, name: str) -> Account:
         return self._accounts[name]
 
     def __iter__(self) -> Iterator[Account]:
         return iter(self._accounts.values())
-
-    @property
-    def has_choice(self) -> bool:
-        """There is more than one account, so it is worth knowing what a request belongs to."""
-        return len(self._accounts) > 1
 
     @property
     def first(self) -> str:
@@ -117,8 +136,9 @@ class Roster:
         return [self._accounts[name] for name in self._pool.without_credential(now)]
 
     def holder(self, resource: str) -> str | None:
-        """The account that made a file or a batch."""
-        return self._affinity.resource(resource)
+        """The account that made a file or a batch, while it is one of ours."""
+        name = self._affinity.resource(resource)
+        return name if name in self._accounts else None
 
     @property
     def holds_resources(self) -> bool:
@@ -160,10 +180,9 @@ class Roster:
         )
         for change in changes:
             self._report(change)
-        credential = account.credential
-        if head.status == 429 and credential is not None and credential.kind is Kind.OAUTH:
-            limits = read_limits(head.headers, wall)
-            if not limits.windows and not limits.quotas and limits.retry_after is None:
+        if head.status == 429 and names_no_limit(head, wall):
+            credential = account.credential
+            if credential is not None and credential.kind is Kind.OAUTH:
                 call.annotations["hint"] = RESTRICTED_HINT
 
     def failed(self, account: Account, reason: str, *, asked_at: float, now: float) -> None:
@@ -206,6 +225,12 @@ class Roster:
     def snapshots(self, now: float) -> list[AccountSnapshot]:
         """All accounts, for the operator's eyes."""
         return self._pool.snapshot(now)
+
+
+def names_no_limit(head: ResponseHead, wall: float) -> bool:
+    """A response that came at ``wall`` (epoch seconds) does not say which limit was reached, or when to come back."""
+    limits = read_limits(head.headers, wall)
+    return not limits.windows and not limits.quotas and limits.retry_after is None
 
 
 def name_of(position: int) -> str:

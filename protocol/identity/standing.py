@@ -7,35 +7,8 @@ from typing import Final, final
 import msgspec
 
 from protocol.identity.cooldowns import NEVER, Cooldown, Cooldowns
-from protocol.identity.limits import Limits, Quota, Window
-
-OUTPUT_WEIGHT: Final = 5.0
-CACHE_CREATION_WEIGHT: Final = 1.25
-CACHE_READ_WEIGHT: Final = 0.1
-"""What a token of a kind costs against one of input, by the provider's price list."""
-
-
-class Tokens(msgspec.Struct, frozen=True):
-    """What answers were billed for; ``input`` is without the cached ones."""
-
-    input: int = 0
-    output: int = 0
-    cache_creation: int = 0
-    cache_read: int = 0
-
-    def __add__(self, other: "Tokens") -> "Tokens":
-        return Tokens(
-            self.input + other.input,
-            self.output + other.output,
-            self.cache_creation + other.cache_creation,
-            self.cache_read + other.cache_read,
-        )
-
-    @property
-    def weighed(self) -> float:
-        """As so many tokens of input."""
-        written = self.input + OUTPUT_WEIGHT * self.output
-        return written + CACHE_CREATION_WEIGHT * self.cache_creation + CACHE_READ_WEIGHT * self.cache_read
+from protocol.identity.limits import NO_LIMITS, Limits, Quota, Window
+from protocol.values import Tokens
 
 
 class CooldownSnapshot(msgspec.Struct, frozen=True):
@@ -120,6 +93,7 @@ class Standing:
     """The account's entry in the pool. The pool alone changes it."""
 
     __slots__ = (
+        "_read",
         "_shares",
         "asked_at",
         "concurrency_limit",
@@ -167,6 +141,7 @@ class Standing:
         self.windows: dict[str, Window] = {}
         self.quotas: dict[str, Quota] = {}
         self.rank: tuple[float, float, int] | None = None
+        self._read: Limits | None = None
         self._shares: dict[str, tuple[float, float]] = {}
 
     @property
@@ -184,8 +159,11 @@ class Standing:
         """Nothing is against this model in particular."""
         return model is None or self.model_until.get(model, NEVER) <= now
 
-    def limits_read(self, limits: Limits, now: float, wall: float) -> None:
-        """The provider told of the account's limits."""
+    def limits_read(self, limits: Limits, now: float, wall: float) -> bool:
+        """The provider told of the account's limits. Whether that is news: it says the same with many responses."""
+        if limits is self._read or limits is NO_LIMITS:
+            return False
+        self._read = limits
         for window in limits.windows:
             self.windows[window.name] = window
             if not window.model_scoped:
@@ -193,6 +171,7 @@ class Standing:
         for quota in limits.quotas:
             self.quotas[quota.name] = quota
             self._share_read(quota.name, quota.utilization, quota.resets_at, now, wall)
+        return True
 
     def utilization(self, now: float) -> float:
         """The largest share that is used of a window, of a quota or of the request limit."""
@@ -233,8 +212,11 @@ class Standing:
         )
 
     def _share_read(self, name: str, share: float | None, resets_at: float | None, now: float, wall: float) -> None:
-        if share is not None:
-            self._shares[name] = (share, now + UNDATED_SECONDS if resets_at is None else now + resets_at - wall)
+        if share is None:
+            return
+        if resets_at is None:
+            self._read = None  # the next one like it prolongs this
+        self._shares[name] = (share, now + UNDATED_SECONDS if resets_at is None else now + resets_at - wall)
 
 
 def _cooldown(cooldown: Cooldown, now: float) -> CooldownSnapshot:

@@ -7,9 +7,9 @@ the next write makes them equal.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import Enum
 from typing import Final
 
+from protocol.config import StoragePolicy
 from protocol.errors import LocalError
 from protocol.files import Contents, CorruptFile, FileContent, Unreadable, Update
 from protocol.identity.token_binary import read_binary, write_binary
@@ -23,15 +23,6 @@ USAGE_NAME: Final = "token_usage.json"
 
 KEEP_SECONDS: Final = 30 * 24 * 3600.0
 """How long records of tokens that have ended are kept by default."""
-
-
-class StoragePolicy(Enum):
-    """Where tokens are kept."""
-
-    MEMORY = "memory"
-    TEXT = "text"
-    BINARY = "binary"
-    BOTH = "both"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,9 @@ from math import ceil
 from typing import Final, final
 
 from protocol.errors import LocalError, Refusal
-from protocol.identity.standing import Tokens
 from protocol.identity.token_record import TokenRecord
 from protocol.identity.token_usage import TokenUsage, UsageBook, usage_of
-from protocol.values import Headers
+from protocol.values import Headers, Tokens
 
 MINUTE: Final = 60.0
 

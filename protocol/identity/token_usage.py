@@ -14,9 +14,9 @@ from msgspec import Meta, Raw
 
 from protocol.errors import LocalError
 from protocol.files import Contents, CorruptFile, Update
-from protocol.identity.standing import Tokens
 from protocol.identity.token_files import KEEP_SECONDS, bytes_of
 from protocol.identity.token_record import MOST, Count
+from protocol.values import Tokens
 
 FLUSH_SECONDS: Final = 5.0
 """From the first count that is not saved to its saving: the least time between two writes."""
@@ -88,6 +88,11 @@ class UsageBook:
             self._unsaved[token_id] = self._unsaved.get(token_id, NOTHING) + usage
             if self._due is None:
                 self._due = now + FLUSH_SECONDS
+
+    @property
+    def unsaved(self) -> bool:
+        """Something was counted that the file does not have yet."""
+        return bool(self._unsaved or self._saving)
 
     @property
     def due(self) -> float | None:

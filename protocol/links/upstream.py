@@ -5,11 +5,12 @@ from typing import Final, Protocol, final
 from protocol.commands import Loss
 from protocol.config import Config
 from protocol.effects import Failed, FailureKind
+from protocol.egress import Destination
 from protocol.errors import LocalError, Refusal
 from protocol.links.link import Holding, Link, LinkHouse
 from protocol.ports import Channel, UpstreamEvents
 from protocol.timers import Timer
-from protocol.values import ConnId, Origin, RequestHead
+from protocol.values import ConnId, RequestHead
 from protocol.wire.h1 import (
     HeadReader,
     encode_request,
@@ -51,13 +52,13 @@ class UpstreamLink(Link, Channel):
         "_served",
         "_touched",
         "_writer",
-        "origin",
+        "destination",
     )
 
-    def __init__(self, conn: ConnId, origin: Origin, config: Config, house: UpstreamHouse) -> None:
+    def __init__(self, conn: ConnId, destination: Destination, config: Config, house: UpstreamHouse) -> None:
         super().__init__(conn, house)
         self._host = house
-        self.origin = origin
+        self.destination = destination
         self._config = config
         self._heads = HeadReader(
             parse_response_with_h11,

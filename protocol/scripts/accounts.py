@@ -17,7 +17,7 @@ def list_accounts(call: Call, roster: Roster) -> Script:
     now = call.at
     for account in roster:
         if not account.fresh(now):
-            now = yield from check_credentials(account.name)
+            now = yield from check_credentials(account.name, renewal=False)
     shown = [described(roster[snapshot.name], snapshot, call.wall_at(now)) for snapshot in roster.snapshots(now)]
     headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
     yield Answer(ResponseHead(200, headers), msgspec.json.encode({"accounts": shown}))
@@ -36,7 +36,7 @@ def described(account: Account, snapshot: AccountSnapshot, wall: float) -> dict[
         "source": account.source or None,
         "expires_at": None if credential is None else credential.expires_at,
         "expired": credential is not None and not account.usable(wall),
-        "renewable": refresher is not None and refresher.renewable,
+        "renewable": account.renewable,
         "needs_login": credential is None or (refresher is not None and refresher.needs_login),
     }
     known: dict[str, Any] = msgspec.to_builtins(snapshot)

@@ -25,8 +25,6 @@ from protocol.identity.credentials import Credential
 from protocol.identity.pool import Unavailable
 from protocol.identity.roster import Roster
 
-Step = Generator[Effect, Outcome, None]
-
 LIMITED: Final = frozenset({401, 429, 529})
 """Answers that are about the account, or about the moment, and that say that nothing was done."""
 
@@ -136,11 +134,10 @@ class Attempt:
                     return choice
                 looked = True
                 for account in roster.without_credential(self.now):
-                    if not account.fresh(self.now):
+                    if account.renewable or not account.fresh(self.now):
                         self.now = yield from check_credentials(account.name)
                 continue
-            yield from self._ready(choice)
-            if choice.worth_sending(self._call.wall_at(self.now)):
+            if (yield from self._ready(choice)):
                 return choice
             self._tried.add(choice.name)
 
@@ -174,11 +171,15 @@ class Attempt:
             inference=question.counts,
         )  # fmt: skip
 
-    def _ready(self, account: Account) -> Step:
-        """A known credential is used at once, while its files are looked at; should it be replaced, a 401 will tell."""
-        if not account.fresh(self.now):
-            wait = not account.usable(self._call.wall_at(self.now))
-            self.now = yield from check_credentials(account.name, wait=wait)
+    def _ready(self, account: Account) -> Generator[Effect, Outcome, bool]:
+        """Whether there is a credential worth sending. A known one is used at once, while its files are looked at;
+        should it be replaced, a 401 will tell. For one whose time is over the next is waited for.
+        """
+        wall = self._call.wall_at(self.now)
+        if account.fresh(self.now) and account.worth_sending(wall):
+            return True
+        self.now = yield from check_credentials(account.name, wait=not account.usable(wall))
+        return account.worth_sending(self._call.wall_at(self.now))
 
     def _renewed(
         self, account: Account, refused: Credential, answer: Fetched
@@ -202,8 +203,10 @@ class Attempt:
     def _fetch(self, account: Account, credential: Credential) -> Generator[Effect, Outcome, Fetched | Failed]:
         question, asked_at = self._question, self.now
         request = question.request_with(credential)
+        self._call.sent_with.append(account.name)
         outcome = yield from fetch(request)
         if isinstance(outcome, Failed) and outcome.kind is FailureKind.STALE and question.body.replayable:
+            self._call.sent_with.append(account.name)
             outcome = yield from fetch(request, fresh=True)
         self.now = outcome.at
         if isinstance(outcome, Fetched):

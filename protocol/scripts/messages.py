@@ -7,15 +7,17 @@ from typing import Final
 
 from protocol.call import Call
 from protocol.effects import Reply, Script, UpstreamRequest, peek_body
-from protocol.event_relay import EventStreamPassthrough
+from protocol.event_relay import EventStreamPassthrough, MeteredPassthrough
 from protocol.identity.affinity import read_hints
 from protocol.identity.credentials import Credential, authorize
 from protocol.identity.roster import Roster
+from protocol.identity.token_desk import Bearer
 from protocol.relays import Passthrough
 from protocol.request_body import RequestBody
 from protocol.resource_id import IdTap
 from protocol.results_url import ResultsUrlRelay
 from protocol.scripts.asking import NO_HINTS, Persistence, Question, ask
+from protocol.usage_tap import tap_for
 from protocol.values import BaseUrl, Headers, RequestHead, ResponseHead
 from protocol.wire.headers import first, is_event_stream, is_identity, is_json, request_headers, response_headers
 
@@ -27,30 +29,39 @@ EVENT_STREAM_HEADERS: Final = ((b"x-accel-buffering", b"no"), (b"cache-control",
 class Target:
     """Where a request goes, and what may be changed in the response on its way back.
 
-    ``results_base`` is set on routes that answer with batch objects: the base URL that their ``results_url`` gets.
+    :param results_base: on routes that answer with batch objects, the base URL that their ``results_url`` gets.
+    :param readable: the answer is to come without compression, since it is read on its way: streams for their ends and
+        pauses, answers of inference for what they cost, batch objects for their ``results_url``.
     """
 
     base: BaseUrl
     target: bytes
     results_base: str | None = None
+    readable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What every relayed request needs: the accounts, how long to try, and how much of a body may be looked at."""
+    """What every relayed request needs: the accounts, and how long to try.
+
+    :param peek_limit: how much of a body is waited for to see what it belongs to.
+    :param most: how much of it where it decides on whether the request may be made.
+    """
 
     roster: Roster
     persistence: Persistence
     peek_limit: int
+    most: int
 
 
-def relay(call: Call, body: RequestBody, desk: Desk, target: Target) -> Script:
+def relay(call: Call, body: RequestBody, bearer: Bearer, desk: Desk, target: Target) -> Script:
     """An inference call: swap the credential, ask, hand the answer on."""
-    at, hints = call.at, NO_HINTS
-    if desk.roster.has_choice:
-        peeked = yield from peek_body(desk.peek_limit)
-        at = peeked.at
-        hints = read_hints(call.head.headers, peeked.body, files=desk.roster.holds_resources)
+    at, hints, seen = call.at, NO_HINTS, None
+    if desk.roster.has_choice or bearer.must_show_body:
+        peeked = yield from peek_body(desk.most if bearer.must_show_body else desk.peek_limit)
+        at, seen = peeked.at, peeked.body
+        hints = read_hints(call.head.headers, seen, files=desk.roster.holds_resources)
+    bearer.reserve(call, seen)
     question = Question(
         body,
         request_with(call, target),
@@ -60,10 +71,12 @@ def relay(call: Call, body: RequestBody, desk: Desk, target: Target) -> Script:
         counts=not call.head.path.endswith(b"/count_tokens"),
     )
     fetched = yield from ask(call, desk.roster, question, desk.persistence)
-    yield reply(fetched.head, target)
+    yield reply(fetched.head, target, metered=True)
 
 
-def relay_resource(call: Call, body: RequestBody, desk: Desk, target: Target, resource: str | None) -> Script:
+def relay_resource(
+    call: Call, body: RequestBody, bearer: Bearer, desk: Desk, target: Target, resource: str | None
+) -> Script:
     """A call about files, batches, skills or models, which are known to the account that made them and to no other.
 
     What is asked for by its id goes to the account that holds it; while that one is unknown, as after a restart, a 404
@@ -71,13 +84,15 @@ def relay_resource(call: Call, body: RequestBody, desk: Desk, target: Target, re
 
     :param resource: the id in the path, if there is one.
     """
+    bearer.reserve(call)
     roster = desk.roster
     holder = None if resource is None else roster.holder(resource)
+    call.pin = call.pin or holder
     question = Question(
         body,
         request_with(call, target),
         call.at,
-        preferred=holder or roster.first,
+        preferred=roster.first,
         counts=False,
         repeatable=call.head.method in (b"GET", b"HEAD"),
         elsewhere=resource is not None and holder is None,
@@ -105,14 +120,17 @@ def upstream_head(head: RequestHead, credential: Credential, target: Target) -> 
     """The client's head under the header policy, with exactly one credential in it."""
     headers: Headers = [(b"host", target.base.origin.authority.encode("ascii"))]
     headers += authorize(request_headers(head.headers), credential)
-    if target.results_base is not None:
+    if target.readable:
         headers = [field for field in headers if field[0] != b"accept-encoding"]
         headers.append((b"accept-encoding", b"identity"))
     return RequestHead(head.method, target.base.prefix.encode("ascii") + target.target, headers)
 
 
-def reply(head: ResponseHead, target: Target) -> Reply:
-    """The provider's answer for the client: same status, same headers but the hop-by-hop ones, same body."""
+def reply(head: ResponseHead, target: Target, *, metered: bool = False) -> Reply:
+    """The provider's answer for the client: same status, same headers but the hop-by-hop ones, same body.
+
+    :param metered: the answer is one of inference, so that it says what it cost.
+    """
     headers = response_headers(head.headers)
     answer = ResponseHead(head.status, headers, head.reason)
     if is_event_stream(head.headers) and is_identity(head.headers):
@@ -120,7 +138,8 @@ def reply(head: ResponseHead, target: Target) -> Reply:
         return Reply(answer, EventStreamPassthrough(), None)
     if target.results_base is not None and is_json(head.headers) and is_identity(head.headers):
         return Reply(answer, ResultsUrlRelay(target.results_base), None)
-    return Reply(answer, Passthrough(), _announced_length(head))
+    tap = tap_for(head.headers) if metered else None
+    return Reply(answer, Passthrough() if tap is None else MeteredPassthrough(tap), _announced_length(head))
 
 
 def _announced_length(head: ResponseHead) -> int | None:

@@ -1,53 +1,151 @@
-"""``POST /api/tokens``: the operator hands out a token."""
+"""``/api/tokens``: the operator hands tokens out, looks at them, and takes them back."""
 
-from collections.abc import Callable
-from typing import Annotated, Final
+from collections.abc import Callable, Generator
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from protocol.call import Call
-from protocol.effects import Answer, Script, read_body
+from protocol.effects import Answer, Effect, Outcome, Script, Store, change_store, read_body
 from protocol.errors import Refusal
+from protocol.identity.token_desk import TokenDesk
+from protocol.identity.token_record import TokenRecord, expiration, issuance, revocation
 from protocol.identity.tokens import issue
 from protocol.values import ResponseHead, Secret
 from protocol.wire.headers import is_json
 
-MAX_ISSUE_BODY: Final = 64 * 1024
+T = TypeVar("T")
+
+MAX_BODY: Final = 64 * 1024
 
 
 class IssueRequest(msgspec.Struct):
     """What may be asked for; everything has a default."""
 
     ttl_hours: int | float = 24
-    label: Annotated[str, msgspec.Meta(max_length=1024)] = ""
+    label: Annotated[str, Meta(max_length=1024)] = ""
     account: str | None = None
+    max_requests: int | None = None
+    requests_per_minute: int | None = None
+    token_budget: int | None = None
+    models: tuple[str, ...] = ()
 
 
-class IssueResponse(msgspec.Struct):
-    """The token, shown once, and what it was issued for."""
+class IdRequest(msgspec.Struct):
+    """Which token."""
 
-    token: str
-    ttl_hours: int | float
-    label: str
-    account: str | None
+    id: str
 
 
-def issue_token(call: Call, secret: Secret, entropy: Callable[[int], bytes]) -> Script:
-    """Issue a token for the JSON object in the body.
-
-    A JSON content type is required: a web page cannot send one to another origin without being asked first.
-    """
-    if not is_json(call.head.headers):
-        raise Refusal(400, "send a JSON object with content-type: application/json")
-    body = yield from read_body(MAX_ISSUE_BODY)
-    try:
-        asked = msgspec.json.decode(body, type=IssueRequest)
-    except msgspec.DecodeError as error:
-        raise Refusal(400, f"not a valid token request: {error}") from None
+def issue_token(call: Call, desk: TokenDesk, secret: Secret, entropy: Callable[[int], bytes]) -> Script:
+    """Issue a token for the JSON object in the body. It is recorded before it is shown, once and for all."""
+    asked = yield from read_json(call, IssueRequest, "token request")
     issued = issue(
         secret, ttl_hours=asked.ttl_hours, label=asked.label, account=asked.account, wall=call.wall, entropy=entropy
     )
-    call.annotations["issued"] = issued.claims.sub
-    response = IssueResponse(issued.token.reveal(), asked.ttl_hours, asked.label, asked.account)
+    record = issuance(
+        issued.claims,
+        max_requests=asked.max_requests,
+        requests_per_minute=asked.requests_per_minute,
+        token_budget=asked.token_budget,
+        models=asked.models,
+    )
+    call.annotations["issued"] = record.id
+    yield from enter(desk, record, call)
+    limits = {name: value for name, value in record.fields().items() if name in LIMITS}
+    answer = {
+        "token": issued.token.reveal(),
+        "ttl_hours": asked.ttl_hours,
+        "label": asked.label,
+        "account": asked.account,
+        "id": record.id,
+        "expires_at": record.expires_at,
+        **limits,
+    }
+    yield answered(answer)
+
+
+LIMITS: Final = ("max_requests", "requests_per_minute", "token_budget", "models")
+
+
+def list_tokens(call: Call, desk: TokenDesk) -> Script:
+    """All records, the oldest first, with what each has used."""
+    if desk.paths:
+        yield from change_store(Store.TOKENS)
+    yield answered({"data": [shown(record, desk) for record in desk.ledger.records()]})
+
+
+def show_token(call: Call, desk: TokenDesk, token_id: str) -> Script:
+    """One record."""
+    if desk.paths:
+        yield from change_store(Store.TOKENS)
+    yield answered(shown(found(desk, token_id), desk))
+
+
+def revoke_token(call: Call, desk: TokenDesk) -> Script:
+    """From the answer on the token is refused, here at once and by other routers within a second."""
+    asked = yield from read_json(call, IdRequest, "revocation")
+    call.annotations["revoked"] = found(desk, asked.id).id
+    yield from enter(desk, revocation(asked.id), call)
+    yield answered({"revoked": asked.id})
+
+
+def expire_token(call: Call, desk: TokenDesk) -> Script:
+    """The token ends now."""
+    asked = yield from read_json(call, IdRequest, "expiration")
+    call.annotations["expired"] = found(desk, asked.id).id
+    yield from enter(desk, expiration(asked.id, call.wall), call)
+    yield answered({"expired": asked.id})
+
+
+# --- parts of these stories -------------------------------------------------------------------------------------------
+
+
+def read_json(call: Call, kind: type[T], what: str) -> Generator[Effect, Outcome, T]:
+    """The JSON object in the body.
+
+    A JSON content type is required: a web page cannot send one to another origin without being asked first.
+
+    :raises Refusal: 400 for anything else.
+    """
+    if not is_json(call.head.headers):
+        raise Refusal(400, "send a JSON object with content-type: application/json")
+    body = yield from read_body(MAX_BODY)
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.DecodeError as error:
+        raise Refusal(400, f"not a valid {what}: {error}") from None
+    except UnicodeDecodeError:
+        raise Refusal(400, f"not a valid {what}: it is not UTF-8") from None
+
+
+def enter(desk: TokenDesk, news: TokenRecord, call: Call) -> Generator[Effect, Outcome, None]:
+    """Put a change into the book, and go on once it is on the disk."""
+    desk.ledger.apply(news)
+    update = desk.news(call.wall)
+    if update is not None:
+        yield from change_store(Store.TOKENS, update)
+
+
+def found(desk: TokenDesk, token_id: str) -> TokenRecord:
+    """The record of this id.
+
+    :raises Refusal: 404 where there is none.
+    """
+    record = desk.ledger.find(token_id)
+    if record is None:
+        raise Refusal(404, "there is no record of a token with this id")
+    return record
+
+
+def shown(record: TokenRecord, desk: TokenDesk) -> dict[str, Any]:
+    """A record as JSON: its own fields, then what the token has used; ``last_used`` in epoch seconds, 0 for never."""
+    used = desk.usage.of(record.id)
+    return {**record.fields(), "used_requests": used.requests, "usage": msgspec.structs.asdict(used)}
+
+
+def answered(content: object) -> Answer:
+    """JSON that no cache may keep."""
     headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
-    yield Answer(ResponseHead(200, headers), msgspec.json.encode(response))
+    return Answer(ResponseHead(200, headers), msgspec.json.encode(content))

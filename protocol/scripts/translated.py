@@ -11,6 +11,7 @@ from protocol.errors import Refusal
 from protocol.identity.affinity import read_hints
 from protocol.identity.credentials import Credential, authorize
 from protocol.identity.roster import Roster
+from protocol.identity.token_desk import Bearer
 from protocol.relays import Relay
 from protocol.scripts.asking import NO_HINTS, Persistence, Question, ask
 from protocol.scripts.messages import EVENT_STREAM_HEADERS
@@ -24,6 +25,7 @@ from protocol.translate.models import ModelTable
 from protocol.translate.responses_request import translate_responses_request
 from protocol.translate.responses_response import translate_responses_response
 from protocol.translate.responses_stream import ResponsesStream
+from protocol.usage_tap import read_tokens
 from protocol.values import BaseUrl, Headers, RequestHead, ResponseHead
 from protocol.wire.headers import first, is_event_stream, is_identity
 
@@ -64,7 +66,7 @@ class FixedBody:
     replayable: Final = True
 
 
-def complete(call: Call, roster: Roster, bridge: Bridge, translation: Translation) -> Script:
+def complete(call: Call, bearer: Bearer, roster: Roster, bridge: Bridge, translation: Translation) -> Script:
     """Translate, ask, translate back."""
     if not is_identity(call.head.headers):
         raise Refusal(415, "send the request body without a content-encoding")
@@ -72,6 +74,7 @@ def complete(call: Call, roster: Roster, bridge: Bridge, translation: Translatio
     body = yield from read_body(bridge.max_body)
     asked = translation.request(body, models=bridge.models, options=options)
     call.annotations["model"] = asked.upstream_model
+    bearer.reserve(call, asked.body, model=asked.upstream_model)
 
     def request_with(credential: Credential) -> UpstreamRequest:
         return UpstreamRequest(bridge.base.origin, upstream_head(call.head, asked, credential, bridge.base), asked.body)
@@ -94,7 +97,9 @@ def complete(call: Call, roster: Roster, bridge: Bridge, translation: Translatio
         stream_head = [EVENT_STREAM, *EVENT_STREAM_HEADERS, (b"date", http_date(call.wall)), *headers]
         yield Reply(ResponseHead(200, stream_head), translation.stream(asked, created=created), None)
     else:
-        answer = translation.response((yield from read_response(MAX_ANSWER)), asked, created=created)
+        message = yield from read_response(MAX_ANSWER)
+        call.tokens = read_tokens(message)
+        answer = translation.response(message, asked, created=created)
         yield Answer(ResponseHead(200, [JSON, *headers]), answer)
 
 

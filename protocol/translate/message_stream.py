@@ -10,6 +10,8 @@ import msgspec
 from protocol.errors import Refusal
 from protocol.relays import Relay
 from protocol.translate.events import Block, BlockDelta, Delta, Event, Message, read_block, read_event, read_message
+from protocol.translate.outcomes import billed
+from protocol.values import Tokens
 from protocol.wire.sse import COMMENT, SseDecoder
 
 
@@ -96,6 +98,10 @@ class MessageStream(Relay):
     def abort(self, error: Refusal) -> bytes:
         """The upstream was cut: nothing if the message was complete, else the error."""
         return self._fail(error)
+
+    @property
+    def tokens(self) -> Tokens | None:
+        return billed(self.message.usage)
 
     def comment(self) -> bytes | None:
         return None if self.phase in _ENDS else COMMENT

@@ -5,6 +5,8 @@ from typing import Final
 
 import msgspec
 
+from protocol.values import Tokens
+
 
 class Ending(msgspec.Struct, frozen=True):
     """One stop reason in OpenAI's two dialects; ``incomplete`` is None where a response counts as completed."""
@@ -154,4 +156,16 @@ def anthropic_usage(counts: ChatUsage) -> Usage:
         output_tokens_details=None
         if completion.reasoning_tokens is None
         else ThinkingCount(completion.reasoning_tokens),
+    )
+
+
+def billed(usage: Usage) -> Tokens | None:
+    """The counts as what they cost; None where there are none. A missing or negative one is 0."""
+    if usage.input_tokens is None and usage.output_tokens is None:
+        return None
+    return Tokens(
+        input=max(0, usage.input_tokens or 0),
+        output=max(0, usage.output),
+        cache_creation=max(0, usage.cache_written),
+        cache_read=max(0, usage.cached),
     )

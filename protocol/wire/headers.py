@@ -133,14 +133,15 @@ def all_values(headers: Headers, name: bytes) -> list[bytes]:
 
 def has_token(headers: Headers, name: bytes, token: bytes) -> bool:
     """Whether the comma-separated list field ``name`` holds ``token`` (lower case), in any letter case."""
-    return any(token in list_items(value.lower()) for value in all_values(headers, name))
+    value = b",".join(all_values(headers, name))  # several fields are one list (RFC 9110 section 5.3)
+    return value != b"" and token in list_items(value.lower())
 
 
 def list_items(value: bytes) -> list[bytes]:
     """The members of a comma-separated list without the white space around them; empty members are none
     (RFC 9110 section 5.6.1).
     """
-    return [item for item in (part.strip(b" \t") for part in value.split(b",")) if item]
+    return [item for part in value.split(b",") if (item := part.strip(b" \t"))]
 
 
 def is_event_stream(headers: Headers) -> bool:

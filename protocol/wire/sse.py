@@ -153,14 +153,21 @@ def encode_sse(event: bytes, data: bytes) -> bytes:
     return b"event: " + event + b"\n" + lines if event else lines
 
 
+START: Final = b"\n\n"
+"""The start of a stream is a place between two events."""
+
+
 @final
 class EventBoundary:
-    """Watches a stream that is relayed byte for byte, so that something may be added where it means what it should."""
+    """Watches a stream that is relayed byte for byte, so that something may be added where it means what it should.
+
+    :param tail: the last bytes that went to the client, at least four where there were as many.
+    """
 
     __slots__ = ("_tail",)
 
-    def __init__(self) -> None:
-        self._tail = b"\n\n"  # the start of a stream is a place between two events
+    def __init__(self, tail: bytes = START) -> None:
+        self._tail = tail
 
     def seen(self, data: bytes) -> None:
         """These bytes went to the client."""

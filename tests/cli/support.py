@@ -16,12 +16,14 @@ from tests.contracts.checkout import ROOT
 SECRET = "a-secret-of-more-than-thirty-two-bytes"
 
 
-def invoke(arguments: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None) -> Result:
+def invoke(
+    arguments: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None, stdin: bytes = b""
+) -> Result:
     """Run the program here, in ``folder``, with no settings but those of ``environment``."""
-    clean: dict[str, str | None] = {row.env: None for row in SETTINGS}
+    clean: dict[str, str | None] = {name: None for row in SETTINGS for name in row.names}
     runner = CliRunner(env={**clean, "HOME": str(folder / "home"), **(environment or {})})
     with chdir(folder):
-        return runner.invoke(root, list(arguments), prog_name=PROGRAM)
+        return runner.invoke(root, list(arguments), prog_name=PROGRAM, input=stdin)
 
 
 def start(

@@ -45,8 +45,8 @@ def test_the_sample_of_the_readme_is_read_as_it_stands() -> None:
 
 
 def test_settings_of_features_that_are_yet_to_come_are_warned_about() -> None:
-    assert read_lenv(README_SAMPLE, ".lenv").warnings[0] == (
-        ".lenv line 3: OPENAI_COMPATIBLE_PROVIDER_NAME has no effect in this version"
+    assert read_lenv("TOKEN_SECRET: x\nGONKA_MODEL: y", ".lenv").warnings == (
+        ".lenv line 2: GONKA_MODEL has no effect in this version",
     )
 
 
@@ -98,7 +98,7 @@ def test_a_line_without_a_colon_and_blank_is_warned_about_without_showing_it(lin
     [
         ("TOKEN_SECERT: x", ".lenv line 1: TOKEN_SECERT has no effect; did you mean TOKEN_SECRET?"),
         ("router_port: 1", ".lenv line 1: router_port has no effect; did you mean ROUTER_PORT?"),
-        ("STORAGE_POLICY: text", ".lenv line 1: STORAGE_POLICY has no effect in this version"),
+        ("ROUTING_MODE: cli", ".lenv line 1: ROUTING_MODE has no effect in this version"),
     ],
 )
 def test_a_key_that_looks_like_ours_is_warned_about(line: str, warning: str) -> None:
@@ -241,5 +241,18 @@ def test_a_file_that_cannot_be_opened_ends_the_program(tmp_path: Path) -> None:
 
 
 def test_an_environment_for_features_that_are_yet_to_come_is_warned_about(tmp_path: Path) -> None:
-    sources = gathered(tmp_path, environment={"STORAGE_POLICY": "memory", "TOKEN_SECERT": "x"})
-    assert sources.warnings == ("STORAGE_POLICY in the environment has no effect in this version",)
+    sources = gathered(tmp_path, environment={"ROUTING_MODE": "cli", "TOKEN_SECERT": "x"})
+    assert sources.warnings == ("ROUTING_MODE in the environment has no effect in this version",)
+
+
+def test_the_proxy_variables_count_in_lower_case_too_and_first(tmp_path: Path) -> None:
+    environment = {"https_proxy": "http://lower", "HTTPS_PROXY": "http://upper", "NO_PROXY": "a", "no_proxy": "b"}
+    assert gathered(tmp_path, environment=environment).values == {"HTTPS_PROXY": "http://lower", "NO_PROXY": "b"}
+    assert gathered(tmp_path, {"HTTPS_PROXY": "http://flag"}, environment).values["HTTPS_PROXY"] == "http://flag"
+    assert gathered(tmp_path, environment={"token_secret": "x"}).values == {}
+
+
+def test_the_proxy_variables_count_in_lower_case_in_files(tmp_path: Path) -> None:
+    assert lenv("http_proxy: http://a") == {"HTTP_PROXY": "http://a"}
+    assert read_lenv("http_proxy: http://a", ".lenv").warnings == ()
+    assert last_values(read_dotenv("export all_proxy=http://a", ".env")) == {"ALL_PROXY": "http://a"}

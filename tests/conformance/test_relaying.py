@@ -83,7 +83,7 @@ def test_what_must_not_pass_does_not_and_all_else_does_in_order(stage: Stage) ->
         assert gone not in names
     assert [value for name, value in fields if name == b"x-repeated"] == [b"1", b"2"]
     assert (b"x-stainless-lang", b"python") in fields
-    assert (b"accept-encoding", b"gzip, br") in fields
+    assert (b"accept-encoding", b"identity") in fields, "its answer is read as it passes"
     assert names.count(b"host") == names.count(b"authorization") == names.count(b"content-length") == 1
     upstream.send(reply())
     assert client.response()[0] == 200

@@ -20,7 +20,11 @@ class ByHand:
     """One gateway and the instant it lives in; ``commands`` is everything it ever ordered."""
 
     def __init__(self) -> None:
-        settings = {"TOKEN_SECRET": "a secret of at least thirty-two bytes", "CLAUDE_CODE_HOME": "/nowhere"}
+        settings = {
+            "TOKEN_SECRET": "a secret of at least thirty-two bytes",
+            "CLAUDE_CODE_HOME": "/nowhere",
+            "STORAGE_POLICY": "memory",
+        }
         config = replace(Config.parse(settings, home="/nobody"), token_secret=Secret(settings["TOKEN_SECRET"]))
         self.gateway = Gateway(config, entropy=lambda size: b"\x01" * size, epoch=1_700_000_000.0)
         self.now = 1.0

@@ -18,8 +18,8 @@ THIRD_PARTIES = {"cryptography", "h11", "jwt", "msgspec"}
 
 # What the core may use of the standard library: data, text, numbers. Everything else needs a reason to be added here.
 STANDARD_LIBRARY = {
-    "abc", "base64", "binascii", "bisect", "collections", "contextlib", "dataclasses", "datetime", "enum", "functools", "hashlib",
-    "heapq", "hmac", "ipaddress", "itertools", "json", "math", "operator", "re", "string", "struct", "types",
+    "abc", "base64", "binascii", "bisect", "collections", "contextlib", "dataclasses", "datetime", "enum", "functools",
+    "hashlib", "heapq", "hmac", "ipaddress", "itertools", "json", "math", "operator", "re", "string", "struct", "types",
     "typing", "urllib.parse", "uuid", "warnings", "zlib",
 }  # fmt: skip
 

@@ -10,13 +10,14 @@ from typing import Any, Final
 
 import pytest
 
+from protocol.config import StoragePolicy
 from protocol.files import FilesLoaded
 from protocol.identity.ledger import Ledger
-from protocol.identity.standing import Tokens
-from protocol.identity.token_files import StoragePolicy, read_tokens, token_files
+from protocol.identity.token_files import read_tokens, token_files
 from protocol.identity.token_record import TokenRecord, expiration, issuance, revocation
 from protocol.identity.token_usage import UsageBook, read_usage, usage_of
 from protocol.identity.tokens import Claims
+from protocol.values import Tokens
 from transports.data_files import update
 from transports.disk import load
 

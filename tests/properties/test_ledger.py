@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from protocol.errors import Refusal
 from protocol.files import CorruptFile, Missing, Update
 from protocol.identity.ledger import Ledger
-from protocol.identity.standing import Tokens
 from protocol.identity.token_binary import MAGIC, read_binary, write_binary
 from protocol.identity.token_files import read_tokens, saving
 from protocol.identity.token_limits import Reservation, TokenLimits
@@ -31,6 +30,7 @@ from protocol.identity.token_text import read_text, write_text
 from protocol.identity.token_usage import TokenUsage, UsageBook, read_usage
 from protocol.identity.tokens import Claims
 from protocol.lino import Link, Part, Word, read_link, word, write_part
+from protocol.values import Tokens
 
 WALL = 1_700_000_000
 IDS = "abc"

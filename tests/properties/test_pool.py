@@ -16,8 +16,8 @@ from protocol.identity.affinity import AffinityMap
 from protocol.identity.cooldowns import Cause
 from protocol.identity.limits import LONGEST_WINDOW_SECONDS
 from protocol.identity.pool import NOBODY, PROBE_SECONDS, AccountPool, Unavailable
-from protocol.identity.standing import AccountSnapshot, Tokens
-from protocol.values import Headers
+from protocol.identity.standing import AccountSnapshot
+from protocol.values import Headers, Tokens
 
 WALL = 1_795_000_000.0
 NAMES = ["a", "b", "c", "d", "e"]

@@ -7,12 +7,12 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from protocol.identity.standing import Tokens
 from protocol.translate.call import Dialect, TranslatedRequest
 from protocol.translate.chat_stream import ChatStream
 from protocol.translate.events import read_message
-from protocol.translate.outcomes import ThinkingCount, Usage, chat_usage, responses_usage
-from protocol.usage_tap import BodyUsage, InflatedUsage, StreamUsage, UsageTap, billed
+from protocol.translate.outcomes import ThinkingCount, Usage, billed, chat_usage, responses_usage
+from protocol.usage_tap import BodyUsage, InflatedUsage, StreamUsage, UsageTap
+from protocol.values import Tokens
 from tests.support.anthropic_streams import Story, sse, stories
 from tests.support.splits import cut_points, split
 

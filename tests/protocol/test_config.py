@@ -51,8 +51,22 @@ WRONG = {
     "CLAUDE_CODE_HOME": "\0",
     "ANTHROPIC_API_KEY": "two words",
     "UPSTREAM_CA_FILE": "\0",
+    "HTTPS_PROXY": "ftp://proxy",
+    "HTTP_PROXY": "http://user:p@ss@proxy",
+    "ALL_PROXY": "http://proxy:0",
+    "NO_PROXY": "10.0.0.0/33",
     "EXTRA_UPSTREAM_PATHS": "/v1/\udc80",
     "DISABLE_ANTHROPIC_API": "maybe",
+    "STORAGE_POLICY": "disk",
+    "TOKEN_KEEP_DAYS": "ever",
+    "UPSTREAM_API_FORMAT": "openai",
+    "OPENAI_COMPATIBLE_PROVIDER_NAME": "two words",
+    "OPENAI_COMPATIBLE_BASE_URL": "litellm",
+    "OPENAI_COMPATIBLE_API_KEY": "two words",
+    "OPENAI_COMPATIBLE_API_KEY_ENV": "\0",
+    "ALLOWED_PROVIDER_HOSTS": "a b",
+    "OPENAI_COMPATIBLE_MODEL": "two words",
+    "OPENAI_COMPATIBLE_MODELS": "a b",
     "ADDITIONAL_ACCOUNT_DIRS": "\0",
     "ACCOUNT_ROUTING_STRATEGY": "random",
     "ACCOUNT_REQUEST_LIMITS": "primary=0",
@@ -169,6 +183,17 @@ def test_no_secret_is_shown_by_the_configuration() -> None:
         {"TOKEN_SECRET": "hush1", "TOKEN_ADMIN_KEY": "hush2", "ANTHROPIC_API_KEY": "hush3"}, home=None
     )
     assert "hush" not in repr(config)
+
+
+@pytest.mark.parametrize("env", ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"])
+def test_a_proxys_password_is_shown_neither_right_nor_wrong(env: str) -> None:
+    assert "hush" not in repr(Config.parse({env: "http://ada:hush@proxy.test"}, home=None))
+    with pytest.raises(SettingError) as caught:
+        Config.parse({env: "http://ada:hush@proxy.test/path"}, home=None)
+    assert "hush" not in str(caught.value)
+    with pytest.raises(SettingError) as caught:
+        Config.parse({"NO_PROXY": "http://ada:hush@proxy.test"}, home=None)
+    assert "hush" not in str(caught.value)
 
 
 def test_every_setting_has_its_own_names() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from protocol.commands import Close, Command, LoadFiles, Log, LogLevel, Loss, Write
 from protocol.config import Config
+from protocol.effects import CheckCredentials
 from protocol.errors import LocalError
 from protocol.files import FilesUnchanged
 from protocol.gateway import Gateway
@@ -84,8 +85,8 @@ class PatientWaiter(CredentialWaiter):
 
 def test_a_fault_of_one_who_waits_for_credentials_does_not_reach_the_others() -> None:
     gateway, patient = bare_gateway(), PatientWaiter()
-    gateway.check_credentials("primary", FaultyWaiter(), None)
-    gateway.check_credentials("primary", patient, None)
+    gateway.check_credentials(CheckCredentials("primary"), FaultyWaiter())
+    gateway.check_credentials(CheckCredentials("primary"), patient)
     (load,) = gateway.timed_out(0.0)
     assert isinstance(load, LoadFiles)
     (fault,) = gateway.completed(load.job, FilesUnchanged(), 0.0)

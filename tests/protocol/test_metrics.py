@@ -12,9 +12,10 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from protocol.exposition import Format
 from protocol.identity.pool import AccountPool
-from protocol.identity.standing import AccountSnapshot, Tokens
+from protocol.identity.standing import AccountSnapshot
 from protocol.metrics import ABOUT, BUCKETS, CHAT, ISSUE, METERED, RESPONSES, REVOKE, Ended, Metrics
 from protocol.routing import ROUTES, Action, Route, Surface
+from protocol.values import Tokens
 
 MESSAGES = "/v1/messages"
 STARTED_AT = 1_795_000_000.0

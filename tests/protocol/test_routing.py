@@ -240,7 +240,7 @@ def test_a_disabled_surface_is_not_there_at_all() -> None:
     assert refused(b"GET", PREFIX + b"/v1/agents", router).status == 404
     assert refused(b"GET", b"/api/hello", router).status == 404
     assert router.match(b"GET", b"/health").action is Action.HEALTH
-    left = {Surface.OPERATIONS, Surface.ADMIN, Surface.OBSERVABILITY, Surface.OPENAI}
+    left = set(Surface) - {Surface.ANTHROPIC}
     assert {route.surface for route in router.routes()} == left
 
 
@@ -430,3 +430,31 @@ def test_any_text_is_an_extra_path_or_a_value_error(text: str) -> None:
     except ValueError:
         return
     assert route.pattern.startswith(f"{LEGACY_PREFIX}/")
+
+
+# --- other clouds -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("prefix", [b"", PREFIX], ids=["root", "prefix"])
+@pytest.mark.parametrize(
+    ("path", "surface"),
+    [
+        (b"/invoke", Surface.BEDROCK),
+        (b"/invoke-with-response-stream", Surface.BEDROCK),
+        (b"/model/anthropic.claude-opus-5-5-v1:0/invoke", Surface.BEDROCK),
+        (b"/model/anthropic.claude-opus-5-5-v1:0/invoke-with-response-stream", Surface.BEDROCK),
+        (b"/v1/projects/p/locations/l/publishers/anthropic/models/claude-opus-5-5:rawPredict", Surface.VERTEX),
+        (b"/v1/projects/p/locations/l/publishers/anthropic/models/claude-opus-5-5:streamRawPredict", Surface.VERTEX),
+    ],
+)
+def test_the_forms_of_other_clouds_are_relayed_on_the_same_path(prefix: bytes, path: bytes, surface: Surface) -> None:
+    match = ROUTER.match(b"POST", prefix + path)
+    assert (match.action, match.surface, match.upstream_target) == (Action.RELAY, surface, path)
+    assert refused(b"GET", prefix + path).status == 405
+
+
+@pytest.mark.parametrize(
+    "path", [b"/rawPredict", b"/a:rawPredict/b", b"/:raw", b"/model/a/b/invoke", b"/a/../b:rawPredict"]
+)
+def test_what_only_looks_like_them_is_not_offered(path: bytes) -> None:
+    assert refused(b"POST", path).status == 404

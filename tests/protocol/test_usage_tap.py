@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from protocol.identity.standing import Tokens
-from protocol.translate.outcomes import Usage
+from protocol.translate.outcomes import Usage, billed
 from protocol.usage_tap import (
     INFLATED_AT_ONCE,
     MAX_KEPT,
@@ -16,11 +15,10 @@ from protocol.usage_tap import (
     InflatedUsage,
     StreamUsage,
     UsageTap,
-    billed,
     read_tokens,
     tap_for,
 )
-from protocol.values import Headers
+from protocol.values import Headers, Tokens
 from tests.support.anthropic_streams import Json, message, sse, tell, text
 from tests.support.splits import every_way
 

@@ -5,10 +5,11 @@ from typing import final
 
 from protocol.commands import Job, LoadFiles, Log
 from protocol.config import Config
+from protocol.egress import Destination
 from protocol.files import FilesLoaded
 from protocol.gateway import Gateway
 from protocol.identity.tokens import issue
-from protocol.values import ConnId, Origin, Secret
+from protocol.values import ConnId, Secret
 from tests.support.requests import post
 from tests.support.stage import CREDENTIALS, TOKEN_SECRET
 from tests.support.tls import CLIENT_CONTEXT, NAME, Server
@@ -71,18 +72,23 @@ class BareShell(Shell):
         self.epoch = EPOCH - self.now
         self.disk_fault: Exception | None = None
         self.logs: list[Log] = []
-        self.connecting: deque[tuple[ConnId, Origin]] = deque()
+        self.connecting: deque[tuple[ConnId, Destination]] = deque()
         self.abandoned: list[ConnId] = []
         self.armed: list[float | None] = []
         self.done: list[str] = []
-        values = {"TOKEN_SECRET": TOKEN_SECRET, "CLAUDE_CODE_HOME": "/home", "UPSTREAM_BASE_URL": f"https://{NAME}"}
+        values = {
+            "TOKEN_SECRET": TOKEN_SECRET,
+            "STORAGE_POLICY": "memory",
+            "CLAUDE_CODE_HOME": "/home",
+            "UPSTREAM_BASE_URL": f"https://{NAME}",
+        }
         config = Config.parse({**values, **settings}, home="/home")
         gateway = Gateway(config, entropy=lambda size: bytes(size), epoch=self.epoch)
         super().__init__(gateway, clock=lambda: self.now, report=self.logs.append)
         self.start()
 
-    def connect(self, conn: ConnId, origin: Origin) -> None:
-        self.connecting.append((conn, origin))
+    def connect(self, conn: ConnId, destination: Destination) -> None:
+        self.connecting.append((conn, destination))
 
     def abandon_connect(self, conn: ConnId) -> None:
         self.abandoned.append(conn)

@@ -1,10 +1,10 @@
 """An exchange with a client and an upstream that are both in the test's hands, one call at a time."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from protocol.call import Call
 from protocol.commands import LogLevel
-from protocol.effects import Fetch, Script, UpstreamRequest
+from protocol.effects import ChangeStore, CheckCredentials, Fetch, Script, UpstreamRequest
 from protocol.exchange import Exchange, Phase
 from protocol.ports import Channel, CredentialWaiter, Responder, UpstreamEvents
 from protocol.request_body import RequestBody
@@ -95,17 +95,22 @@ class House:
         self.timers = Timers()
         self.channels: list[Connection] = []
         self.checks: list[tuple[str, CredentialWaiter | None]] = []
+        self.changes: list[ChangeStore] = []
         self.ended: list[Exchange] = []
 
     def open_channel(self, origin: Origin, *, fresh: bool) -> Connection:
         self.channels.append(Connection())
         return self.channels[-1]
 
-    def check_credentials(self, account: str, waiter: CredentialWaiter | None, refused: Secret | None) -> None:
-        self.checks.append((account, waiter))
+    def check_credentials(self, effect: CheckCredentials, waiter: CredentialWaiter | None) -> None:
+        self.checks.append((effect.account, waiter))
 
     def log(self, level: LogLevel, event: str, fields: Mapping[str, str | int | float | None]) -> None:
         raise AssertionError(event)
+
+    def change(self, effect: ChangeStore, done: Callable[[str | None], None]) -> None:
+        self.changes.append(effect)
+        done(None)
 
     def exchange_ended(self, exchange: Exchange) -> None:
         self.ended.append(exchange)

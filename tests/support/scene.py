@@ -132,7 +132,12 @@ class Scene:
     def __init__(self, credentials: FileContent | None = CREDENTIALS, **settings: str) -> None:
         self.commands: list[Command] = []
         self.marked = 0
-        values = {"TOKEN_SECRET": TOKEN_SECRET, "CLAUDE_CODE_HOME": "/home", "UPSTREAM_BASE_URL": "http://upstream"}
+        values = {
+            "TOKEN_SECRET": TOKEN_SECRET,
+            "STORAGE_POLICY": "memory",
+            "CLAUDE_CODE_HOME": "/home",
+            "UPSTREAM_BASE_URL": "http://upstream",
+        }
         config = Config.parse({**values, **settings}, home="/home")
         files = {} if credentials is None else {CREDENTIAL_FILE: credentials}
         self.shell = MemoryShell(config, files, watch=self._watch)

@@ -53,6 +53,14 @@ class Server:
             pass
         return self.outgoing.read()
 
+    def has_ended(self, data: bytes) -> bool:
+        """The same for a peer that may say goodbye in it."""
+        try:
+            self.takes(data)
+        except ssl.SSLZeroReturnError:
+            return True
+        return False
+
     def says(self, data: bytes) -> bytes:
         self.tls.write(data)
         return self.outgoing.read()

@@ -18,6 +18,7 @@ from transports.asyncio.shell import AsyncioShell, AsyncioStream
 from transports.jobs import Jobs
 from transports.listen import open_listeners
 from transports.server import epoch
+from transports.tls import Trust
 
 MUCH = b"x" * (16 << 20)
 """More than two connected sockets hold."""
@@ -32,7 +33,7 @@ class Ground:
         self.loop = asyncio.get_running_loop()
         config = Config.parse({"TOKEN_SECRET": TOKEN_SECRET}, home="/home")
         gateway = Gateway(config, entropy=lambda size: bytes(size), epoch=epoch())
-        self.shell = AsyncioShell(gateway, self.loop, listeners, None, Jobs(config), self.logs.append)
+        self.shell = AsyncioShell(gateway, self.loop, listeners, Trust(None), Jobs(config), self.logs.append)
 
     async def client(self) -> tuple[socket.socket, AsyncioStream]:
         """A client's end and the router's, over TCP."""

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from protocol.config import StoragePolicy
 from protocol.errors import LocalError
 from protocol.files import Contents, CorruptFile, FilesLoaded, FilesUnchanged, Missing, Update, UpdateFailed
-from protocol.identity.token_files import StoragePolicy, read_tokens, saving, token_files
+from protocol.identity.token_files import read_tokens, saving, token_files
 from protocol.identity.token_record import TokenRecord, issuance, revocation
 from protocol.identity.tokens import Claims
 from transports.data_files import DRAFT_SUFFIX, update

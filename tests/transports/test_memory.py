@@ -3,15 +3,17 @@
 import pytest
 
 from protocol.commands import Close, Command, Connect, Loss, Write
-from protocol.config import Config
+from protocol.config import Config, StoragePolicy
 from protocol.values import Secret
 from tests.support.requests import get, post
 from tests.support.scene import Scene
 from transports.memory import MemoryShell, counting_entropy
 
+CONFIG = Config(token_secret=Secret("secret"), storage_policy=StoragePolicy.MEMORY)
+
 
 def shell() -> MemoryShell:
-    return MemoryShell(Config(token_secret=Secret("secret")))
+    return MemoryShell(CONFIG)
 
 
 def test_entropy_never_repeats_and_is_the_same_in_every_run() -> None:
@@ -79,7 +81,7 @@ def test_every_command_is_shown_before_it_is_carried_out() -> None:
     def watch(memory: MemoryShell, command: Command) -> None:
         seen.append((command, bytes(peer.inbox)))
 
-    memory = MemoryShell(Config(token_secret=Secret("secret")), watch=lambda *shown: None)
+    memory = MemoryShell(CONFIG, watch=lambda *shown: None)
     peer = memory.client()
     memory._show_commands_to(watch)
     peer.sends(get(b"/health", b"Connection: close"))

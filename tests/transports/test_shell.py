@@ -1,7 +1,5 @@
 """The loop-free half of a shell: commands become verbs, events become facts, in order, without a step in between."""
 
-import socket
-
 import pytest
 
 from protocol.commands import LoadFiles, LogLevel, Loss, Write
@@ -10,7 +8,6 @@ from protocol.values import JobId
 from tests.support.bare import BareShell, encrypted
 from tests.support.requests import BODY, EVENT, LAST_CHUNK, STREAM_HEAD, chunk, get, post, reply
 from tests.support.tls import CLIENT_CONTEXT, NAME, STRANGER, Server, server_context
-from transports.shell import why_not
 from transports.tls import TlsPump
 
 # --- commands ---------------------------------------------------------------------------------------------------------
@@ -55,8 +52,8 @@ def test_orders_about_connections_that_are_gone_are_passed_over() -> None:
 def test_a_connection_that_is_still_being_made_is_abandoned() -> None:
     shell = BareShell()
     client = shell.asking()
-    (conn, origin) = shell.connecting[0]
-    assert str(origin) == f"https://{NAME}"
+    (conn, destination) = shell.connecting[0]
+    assert str(destination.origin) == f"https://{NAME}"
     client.arrived_eof()
     assert shell.abandoned == [conn]
 
@@ -310,26 +307,3 @@ def test_the_rest_of_a_read_is_dropped_when_the_connection_was_closed_by_its_fir
     upstream.arrived(server.says(b"no HTTP at all\r\n\r\n") + server.ends())
     assert client.sent.startswith(b"HTTP/1.1 502 ")
     assert upstream.done == ["close"]
-
-
-# --- reasons ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("error", "reason", "detail"),
-    [
-        (ConnectionRefusedError(111, "Connection refused"), Loss.REFUSED, "Connection refused"),
-        (socket.gaierror(-2, "Name or service not known"), Loss.UNRESOLVED, "Name or service not known"),
-        (OSError(113, "No route to host"), Loss.FAILED, "No route to host"),
-        (OSError("all failed"), Loss.FAILED, "all failed"),
-    ],
-)
-def test_why_a_connection_could_not_be_made(error: OSError, reason: Loss, detail: str) -> None:
-    assert why_not(error) == (reason, detail)
-
-
-def test_one_error_may_stand_for_several_addresses() -> None:
-    refused, unreachable = ConnectionRefusedError(111, "Connection refused"), OSError(101, "Network is unreachable")
-    error = OSError("all attempts failed")
-    error.__cause__ = BaseExceptionGroup("several", [refused, unreachable, refused, ExceptionGroup("x", [KeyError()])])
-    assert why_not(error) == (Loss.REFUSED, "Connection refused, Network is unreachable")

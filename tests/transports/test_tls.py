@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protocol.values import Origin
 from tests.support.splits import byte_by_byte, cut_points, split
 from tests.support.tls import AUTHORITY, CLIENT_CONTEXT, NAME, STRANGER, Server, server_context
-from transports.tls import TlsPump, client_context
+from transports.tls import TlsPump, Trust, client_context
 
 
 def joined(context: ssl.SSLContext = CLIENT_CONTEXT, server: Server | None = None) -> tuple[TlsPump, Server]:
@@ -123,6 +124,79 @@ def test_an_end_after_ours_is_an_end() -> None:
     assert pump.ended
 
 
+# --- TLS within TLS ---------------------------------------------------------------------------------------------------
+
+
+class Nested:
+    """A server behind a proxy that is itself spoken to over TLS."""
+
+    def __init__(self) -> None:
+        outer, self.proxy = joined()
+        self.server = Server()
+        self.pump = TlsPump(CLIENT_CONTEXT, NAME, outer)
+        data = self.pump.start()
+        while data:
+            self.pump.decrypt(self.answers(self.takes(data)))
+            data = self.pump.take_output()
+
+    def takes(self, data: bytes) -> bytes:
+        """What the server says to what the proxy sends on of this."""
+        self.proxy.takes(data)
+        passed_on, self.proxy.plain = self.proxy.plain, b""
+        return self.server.takes(passed_on)
+
+    def answers(self, data: bytes) -> bytes:
+        """What arrives of what the server sends."""
+        return self.proxy.says(data) if data else b""
+
+
+def test_a_pump_may_run_within_another() -> None:
+    nested = Nested()
+    assert nested.pump.ready
+    nested.takes(nested.pump.encrypt(b"request"))
+    assert nested.server.plain == b"request"
+    assert nested.pump.decrypt(nested.answers(nested.server.says(b"response"))) == b"response"
+
+
+@given(data=st.binary(max_size=40_000), cuts=cut_points())
+def test_nested_plaintext_does_not_depend_on_cuts_either(data: bytes, cuts: list[int]) -> None:
+    nested = Nested()
+    ciphertext = nested.answers(nested.server.says(data)) if data else b""
+    assert b"".join(map(nested.pump.decrypt, split(ciphertext, cuts))) == data
+
+
+def test_both_are_told_the_end() -> None:
+    nested = Nested()
+    nested.takes(nested.pump.close())
+    assert nested.server.tls.read(10) == b""
+    assert nested.proxy.tls.read(10) == b""
+
+
+def test_only_the_server_can_end_what_it_sends() -> None:
+    nested = Nested()
+    assert nested.pump.decrypt(nested.answers(nested.server.says(b"some of it")) + nested.proxy.ends()) == b"some of it"
+    assert not nested.pump.ended
+    nested = Nested()
+    assert nested.pump.decrypt(nested.answers(nested.server.says(b"all of it") + nested.server.ends())) == b"all of it"
+    assert nested.pump.ended
+
+
+def test_what_is_tampered_with_in_either_is_a_failure() -> None:
+    for inside in (True, False):
+        nested = Nested()
+        ciphertext = bytearray(nested.server.says(b"response"))
+        if inside:
+            ciphertext[-1] ^= 1
+        carried = bytearray(nested.answers(bytes(ciphertext)))
+        if not inside:
+            carried[-1] ^= 1
+        with pytest.raises(TlsPump.Failure):
+            nested.pump.decrypt(bytes(carried))
+
+
+# --- whom to trust ----------------------------------------------------------------------------------------------------
+
+
 def test_a_private_authority_is_trusted_besides_the_systems(tmp_path: Path) -> None:
     file = tmp_path / "ca.pem"
     AUTHORITY.cert_pem.write_to_path(str(file))
@@ -137,3 +211,20 @@ def test_a_ca_file_that_cannot_be_used_is_told(tmp_path: Path, content: bytes | 
         file.write_bytes(content)
     with pytest.raises(OSError, match=f"cannot use the CA file {file}: {reason}"):
         client_context(str(file))
+
+
+def test_the_authorities_are_read_once_and_not_before_they_are_needed(tmp_path: Path) -> None:
+    file = tmp_path / "ca.pem"
+    trust = Trust(str(file))
+    assert trust.pump(Origin("http", NAME, 80)) is None
+    with pytest.raises(OSError, match="No such file"):
+        trust.pump(Origin("https", NAME, 443))
+    AUTHORITY.cert_pem.write_to_path(str(file))
+    context = trust.context()
+    file.unlink()
+    assert trust.context() is context
+
+
+def test_plain_text_through_an_https_proxy_is_in_the_proxys_tls() -> None:
+    outer, _ = joined()
+    assert Trust(None).pump(Origin("http", NAME, 80), outer) is outer

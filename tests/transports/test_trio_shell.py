@@ -17,6 +17,7 @@ from tests.support.requests import get
 from tests.support.stage import PATIENCE, TOKEN_SECRET
 from transports.jobs import Jobs
 from transports.server import epoch
+from transports.tls import Trust
 from transports.trio.shell import TrioShell, TrioStream
 
 MUCH = b"x" * (4 << 20)
@@ -33,7 +34,7 @@ class Ground:
         self.logs: list[Log] = []
         config = Config.parse({"TOKEN_SECRET": TOKEN_SECRET}, home="/home")
         gateway = Gateway(config, entropy=lambda size: bytes(size), epoch=epoch())
-        self.shell = TrioShell(gateway, nursery, [], None, Jobs(config), self.logs.append)
+        self.shell = TrioShell(gateway, nursery, [], Trust(None), Jobs(config), self.logs.append)
 
     def client(self) -> tuple[trio.socket.SocketType, TrioStream]:
         """A client's end and the router's."""

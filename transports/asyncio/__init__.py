@@ -12,9 +12,8 @@ from protocol.config import Config
 from transports import listen
 from transports.asyncio.shell import AsyncioShell
 from transports.jobs import Jobs
-from transports.server import OnListening, Running, needs_tls, new_gateway, report_listening
+from transports.server import OnListening, Reread, Running, new_gateway, new_trust, report_listening
 from transports.shell import Report
-from transports.tls import client_context
 
 try:
     import uvloop as _uvloop
@@ -26,27 +25,34 @@ else:
 __all__ = ["run", "serve"]
 
 
-def run(config: Config, report: Report, *, on_listening: OnListening | None = None) -> int:
-    """Serve until told to stop by SIGTERM or SIGINT (or ``Running.drain``); returns the process's exit code.
+def run(
+    config: Config, report: Report, *, on_listening: OnListening | None = None, reread: Reread | None = None
+) -> int:
+    """Serve until told to stop by SIGTERM or SIGINT (or ``Running.drain``); returns the process's exit code. SIGHUP has
+    the settings read again.
 
     :raises OSError: the address cannot be listened on, or the CA file cannot be read.
     """
     factory: Callable[[], asyncio.AbstractEventLoop] | None = None if uvloop is None else uvloop.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(serve(config, report, on_listening=on_listening))
+        runner.run(serve(config, report, on_listening=on_listening, reread=reread))
     return 0
 
 
-async def serve(config: Config, report: Report, *, on_listening: OnListening | None = None) -> None:
+async def serve(
+    config: Config, report: Report, *, on_listening: OnListening | None = None, reread: Reread | None = None
+) -> None:
     """The same inside a running event loop; cancel it to stop at once. Signals are heard in the main thread only."""
-    context = client_context(config.upstream_ca_file) if needs_tls(config) else None
+    trust = new_trust(config)
     jobs = Jobs(config)
     listeners = listen.open_listeners(config)
     loop = asyncio.get_running_loop()
-    shell = AsyncioShell(new_gateway(config), loop, listeners, context, jobs, report)
+    shell = AsyncioShell(new_gateway(config), loop, listeners, trust, jobs, report)
     try:
         if threading.current_thread() is threading.main_thread():
             _obey_signals(loop, shell, config.drain_grace_secs)
+            if reread is not None:
+                loop.add_signal_handler(signal.SIGHUP, lambda: shell.reload(reread()))
         await shell.listen()
         shell.start()
         addresses = report_listening(listeners, report)

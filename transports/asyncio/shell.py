@@ -2,21 +2,24 @@
 
 import asyncio
 import socket
-import ssl
 import struct
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
+from math import inf
 from typing import cast, final
 
 from protocol.commands import Job, Loss
+from protocol.egress import Destination
 from protocol.gateway import Gateway
 from protocol.links.link import HIGH_WATER, LOW_WATER
-from protocol.values import ConnId, Origin
+from protocol.values import ConnId
 from transports import listen
+from transports.dialler import ALLOWED, CheckAddress, Dialler, Found, Line, NotConnected, why_not
 from transports.jobs import Jobs
 from transports.server import epoch, monotonic
-from transports.shell import CLOSE_SECONDS, Report, Shell, Stream, why_not
-from transports.tls import TlsPump
+from transports.shell import CLOSE_SECONDS, READ_SIZE, Report, Shell, Stream
+from transports.tls import TlsPump, Trust
 
 
 @final
@@ -112,16 +115,19 @@ class AsyncioShell(Shell):
         gateway: Gateway,
         loop: asyncio.AbstractEventLoop,
         listeners: Sequence[socket.socket],
-        context: ssl.SSLContext | None,
+        trust: Trust,
         jobs: Jobs,
         report: Report,
+        *,
+        check_address: CheckAddress = ALLOWED,
     ) -> None:
         super().__init__(gateway, clock=monotonic, report=report)
         self._jobs = jobs
         self.loop = loop
         self.finished = asyncio.Event()
         self._listeners = listeners
-        self._context = context
+        self._trust = trust
+        self._dialler = AsyncioDialler(loop, trust, check_address)
         self._servers: list[asyncio.Server] = []
         self._connecting: dict[ConnId, asyncio.Task[None]] = {}
         self._working: set[asyncio.Task[None]] = set()
@@ -136,8 +142,8 @@ class AsyncioShell(Shell):
                 server = await self.loop.create_server(self._client, sock=listener, backlog=listen.BACKLOG)
             self._servers.append(server)
 
-    def connect(self, conn: ConnId, origin: Origin) -> None:
-        self._connecting[conn] = self.loop.create_task(self._connect(conn, origin))
+    def connect(self, conn: ConnId, destination: Destination) -> None:
+        self._connecting[conn] = self.loop.create_task(self._connect(conn, destination))
 
     def abandon_connect(self, conn: ConnId) -> None:
         task = self._connecting.pop(conn, None)
@@ -185,20 +191,77 @@ class AsyncioShell(Shell):
         self._alarm = None
         self.tick()
 
-    async def _connect(self, conn: ConnId, origin: Origin) -> None:
-        tls = TlsPump(self._context, origin.host) if origin.tls and self._context is not None else None
-        stream = AsyncioStream(self, tls, accepted=False)
-        stream.conn = conn
+    async def _connect(self, conn: ConnId, destination: Destination) -> None:
         try:
-            if isinstance(self.loop, asyncio.BaseEventLoop):  # races the host's addresses (RFC 8305); uvloop cannot
-                await self.loop.create_connection(lambda: stream, origin.host, origin.port, happy_eyeballs_delay=0.25)
-            else:
-                await self.loop.create_connection(lambda: stream, origin.host, origin.port)
-        except (OSError, UnicodeError) as error:
+            await self._dial(conn, destination)
+        except (NotConnected, OSError, UnicodeError) as error:
             self.not_connected(conn, *why_not(error))
         finally:
             self._connecting.pop(conn, None)
 
+    async def _dial(self, conn: ConnId, destination: Destination) -> None:
+        """Race the host's addresses (RFC 8305) and take the socket that wins, unless there is more to it."""
+        origin = destination.origin
+        if not destination.plain:
+            connection, tls = await self._dialler.dial(destination)
+            await self.loop.create_connection(partial(self._upstream, conn, tls), sock=connection)
+        elif isinstance(self.loop, asyncio.BaseEventLoop):
+            new_stream = partial(self._upstream, conn, self._trust.pump(origin))
+            await self.loop.create_connection(new_stream, origin.host, origin.port, happy_eyeballs_delay=0.25)
+        else:  # uvloop takes one after the other
+            new_stream = partial(self._upstream, conn, self._trust.pump(origin))
+            await self.loop.create_connection(new_stream, origin.host, origin.port)
+
+    def _upstream(self, conn: ConnId, tls: TlsPump | None) -> AsyncioStream:
+        stream = AsyncioStream(self, tls, accepted=False)
+        stream.conn = conn
+        return stream
+
     async def _work(self, job: Job) -> None:
         result = await self.loop.run_in_executor(None, self._jobs.carry_out, job)
         self.apply(self.gateway.completed(job.job, result, self.clock()))
+
+
+@final
+class AsyncioDialler(Dialler):
+    """Looks names up and connects on asyncio."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, trust: Trust, check_address: CheckAddress) -> None:
+        super().__init__(trust, check_address)
+        self._loop = loop
+
+    async def look_up(self, host: str, port: int) -> Sequence[Found]:
+        return await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+
+    async def try_address(self, found: Found, seconds: float) -> "AsyncioLine | None":
+        family, kind, protocol, _, address = found
+        connection = socket.socket(family, kind, protocol)
+        try:
+            connection.setblocking(False)
+            async with asyncio.timeout(None if seconds == inf else seconds):
+                await self._loop.sock_connect(connection, address)
+        except TimeoutError:
+            connection.close()
+            return None
+        except BaseException:
+            connection.close()
+            raise
+        return AsyncioLine(self._loop, connection)
+
+
+@final
+class AsyncioLine(Line):
+    """A socket on asyncio."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, connection: socket.socket) -> None:
+        self._loop = loop
+        self._socket = connection
+
+    async def receive(self) -> bytes:
+        return await self._loop.sock_recv(self._socket, READ_SIZE)
+
+    async def send(self, data: bytes) -> None:
+        await self._loop.sock_sendall(self._socket, data)
+
+    def detach(self) -> socket.socket:
+        return self._socket

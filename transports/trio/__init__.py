@@ -11,36 +11,42 @@ import trio
 from protocol.config import Config
 from transports import listen
 from transports.jobs import Jobs
-from transports.server import OnListening, Running, needs_tls, new_gateway, report_listening
+from transports.server import OnListening, Reread, Running, new_gateway, new_trust, report_listening
 from transports.shell import Report
-from transports.tls import client_context
 from transports.trio.shell import TrioShell
 
 __all__ = ["run", "serve"]
 
 
-def run(config: Config, report: Report, *, on_listening: OnListening | None = None) -> int:
-    """Serve until told to stop by SIGTERM or SIGINT (or ``Running.drain``); returns the process's exit code.
+def run(
+    config: Config, report: Report, *, on_listening: OnListening | None = None, reread: Reread | None = None
+) -> int:
+    """Serve until told to stop by SIGTERM or SIGINT (or ``Running.drain``); returns the process's exit code. SIGHUP has
+    the settings read again.
 
     :raises OSError: the address cannot be listened on, or the CA file cannot be read.
     """
-    trio.run(partial(serve, config, report, on_listening=on_listening))
+    trio.run(partial(serve, config, report, on_listening=on_listening, reread=reread))
     return 0
 
 
-async def serve(config: Config, report: Report, *, on_listening: OnListening | None = None) -> None:
+async def serve(
+    config: Config, report: Report, *, on_listening: OnListening | None = None, reread: Reread | None = None
+) -> None:
     """The same inside a running trio program; cancel it to stop at once. Signals are heard in the main thread only."""
-    context = client_context(config.upstream_ca_file) if needs_tls(config) else None
+    trust = new_trust(config)
     jobs = Jobs(config)
     listeners = listen.open_listeners(config)
     try:
         async with trio.open_nursery() as nursery:
-            shell = TrioShell(new_gateway(config), nursery, listeners, context, jobs, report)
+            shell = TrioShell(new_gateway(config), nursery, listeners, trust, jobs, report)
             nursery.start_soon(shell.keep_time)
             for listener in listeners:
                 nursery.start_soon(shell.accept_from, listener)
             if threading.current_thread() is threading.main_thread():
                 await nursery.start(_obey_signals, shell, config.drain_grace_secs)
+                if reread is not None:
+                    await nursery.start(_reload_on_hangup, shell, reread)
             shell.start()
             addresses = report_listening(listeners, report)
             if on_listening is not None:
@@ -68,3 +74,13 @@ async def _obey_signals(
         async for _ in signals:
             shell.drain(grace)
             grace = 0.0
+
+
+async def _reload_on_hangup(
+    shell: TrioShell, reread: Reread, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    signals: AsyncIterator[int]
+    with trio.open_signal_receiver(signal.SIGHUP) as signals:
+        task_status.started()
+        async for _ in signals:
+            shell.reload(reread())

@@ -6,7 +6,6 @@ inline in that task. A second task exists only while the peer takes bytes slower
 
 import errno
 import socket
-import ssl
 import struct
 from collections import deque
 from collections.abc import Sequence
@@ -18,13 +17,15 @@ import trio
 from trio.lowlevel import notify_closing, wait_readable, wait_writable
 
 from protocol.commands import Job, LoadFiles, Log, LogLevel, Loss
+from protocol.egress import Destination
 from protocol.gateway import Gateway
-from protocol.values import ConnId, Origin
+from protocol.values import ConnId
 from transports import listen
+from transports.dialler import ALLOWED, CheckAddress, Dialler, Found, Line, NotConnected, why_not
 from transports.jobs import Jobs
 from transports.server import epoch, monotonic
-from transports.shell import CLOSE_SECONDS, READ_SIZE, Report, Shell, Stream, why_not
-from transports.tls import TlsPump
+from transports.shell import CLOSE_SECONDS, READ_SIZE, Report, Shell, Stream
+from transports.tls import TlsPump, Trust
 
 ACCEPT_PAUSE_SECONDS: Final = 0.1
 """How long to wait when the process has no file descriptor left for another connection."""
@@ -211,16 +212,19 @@ class TrioShell(Shell):
         gateway: Gateway,
         nursery: trio.Nursery,
         listeners: Sequence[socket.socket],
-        context: ssl.SSLContext | None,
+        trust: Trust,
         jobs: Jobs,
         report: Report,
+        *,
+        check_address: CheckAddress = ALLOWED,
     ) -> None:
         super().__init__(gateway, clock=monotonic, report=report)
         self._jobs = jobs
         self.finished = trio.Event()
         self._nursery = nursery
         self._listeners = listeners
-        self._context = context
+        self._trust = trust
+        self._dialler = TrioDialler(trust, check_address)
         self._connecting: dict[ConnId, trio.CancelScope] = {}
         self._alarm = trio.CancelScope()
 
@@ -250,9 +254,9 @@ class TrioShell(Shell):
             self._alarm = trio.CancelScope()
             self.tick()
 
-    def connect(self, conn: ConnId, origin: Origin) -> None:
+    def connect(self, conn: ConnId, destination: Destination) -> None:
         scope = self._connecting[conn] = trio.CancelScope()
-        self._nursery.start_soon(self._connect, conn, origin, scope)
+        self._nursery.start_soon(self._connect, conn, destination, scope)
 
     def abandon_connect(self, conn: ConnId) -> None:
         scope = self._connecting.pop(conn, None)
@@ -288,13 +292,11 @@ class TrioShell(Shell):
         self.accepted(stream, peer)
         self._nursery.start_soon(stream.read)
 
-    async def _connect(self, conn: ConnId, origin: Origin, scope: trio.CancelScope) -> None:
-        """Race the host's addresses (RFC 8305) and take the socket that wins."""
+    async def _connect(self, conn: ConnId, destination: Destination, scope: trio.CancelScope) -> None:
         try:
             with scope:
-                winner = await trio.open_tcp_stream(origin.host, origin.port)
-                connection = socket.socket(fileno=winner.socket.detach())
-        except (OSError, UnicodeError) as error:
+                connection, tls = await self._dial(destination)
+        except (NotConnected, OSError, UnicodeError) as error:
             self._connecting.pop(conn, None)
             self.not_connected(conn, *why_not(error))
             return
@@ -304,14 +306,65 @@ class TrioShell(Shell):
             return
         connection.setblocking(False)
         listen.tune(connection)
-        tls = TlsPump(self._context, origin.host) if origin.tls and self._context is not None else None
         stream = TrioStream(self, self._nursery, connection, tls)
         self.upstream(conn, stream)
         stream.opened()
         await stream.read()
+
+    async def _dial(self, destination: Destination) -> tuple[socket.socket, TlsPump | None]:
+        """Race the host's addresses (RFC 8305) and take the socket that wins, unless there is more to it."""
+        if not destination.plain:
+            return await self._dialler.dial(destination)
+        origin = destination.origin
+        tls = self._trust.pump(origin)
+        winner = await trio.open_tcp_stream(origin.host, origin.port)
+        return _stdlib_socket(winner.socket), tls
 
     async def _work(self, job: Job) -> None:
         # A look at files may be left behind at the end; what writes must not be.
         reads_only = isinstance(job, LoadFiles)
         result = await trio.to_thread.run_sync(self._jobs.carry_out, job, abandon_on_cancel=reads_only)
         self.apply(self.gateway.completed(job.job, result, self.clock()))
+
+
+@final
+class TrioDialler(Dialler):
+    """Looks names up and connects on trio."""
+
+    async def look_up(self, host: str, port: int) -> Sequence[Found]:
+        return await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+
+    async def try_address(self, found: Found, seconds: float) -> "TrioLine | None":
+        family, kind, protocol, _, address = found
+        connection = trio.socket.socket(family, kind, protocol)
+        try:
+            with trio.move_on_after(seconds):
+                await connection.connect(address)
+                return TrioLine(connection)
+        except BaseException:
+            connection.close()
+            raise
+        connection.close()
+        return None
+
+
+@final
+class TrioLine(Line):
+    """A socket on trio."""
+
+    def __init__(self, connection: trio.socket.SocketType) -> None:
+        self._socket = connection
+
+    async def receive(self) -> bytes:
+        return await self._socket.recv(READ_SIZE)
+
+    async def send(self, data: bytes) -> None:
+        while data:
+            data = data[await self._socket.send(data) :]
+
+    def detach(self) -> socket.socket:
+        return _stdlib_socket(self._socket)
+
+
+def _stdlib_socket(connection: trio.socket.SocketType) -> socket.socket:
+    return socket.socket(fileno=connection.detach())

@@ -1,9 +1,10 @@
 import pytest
 
+from protocol.config import StoragePolicy
 from protocol.errors import Refusal
 from protocol.files import Contents, CorruptFile, FileContent, Missing, Update
 from protocol.identity.ledger import Ledger
-from protocol.identity.token_files import StoragePolicy, saving, token_files
+from protocol.identity.token_files import saving, token_files
 from protocol.identity.token_record import TokenRecord, expiration, issuance, revocation
 from protocol.identity.tokens import Claims
 

@@ -7,8 +7,8 @@ from protocol.config import Strategy
 from protocol.errors import LocalError
 from protocol.identity.cooldowns import Cause
 from protocol.identity.pool import AccountPool, Change, Choice, Unavailable
-from protocol.identity.standing import AccountSnapshot, Tokens
-from protocol.values import Headers
+from protocol.identity.standing import AccountSnapshot
+from protocol.values import Headers, Tokens
 
 WALL = 1_795_000_000.0
 OPUS, HAIKU = "claude-opus-5-5", "claude-haiku-5-5"
@@ -446,7 +446,7 @@ def test_the_soonest_real_retry_after_is_told_with_the_provider_s_error_type() -
     pool = pool_of("a", "b", "c")
     answers(pool, "a", 429, rejected("7d", 50 * HOUR))
     answers(pool, "b", 429, rejected("5h", HOUR))
-    pool.unauthorized("c", 0)
+    pool.credential_changed("c", 0, usable=False)
     left = pool.choose(0.5)
     assert isinstance(left, Unavailable)
     refusal = left.refusal(0.5)

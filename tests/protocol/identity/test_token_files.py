@@ -1,11 +1,11 @@
 import pytest
 
+from protocol.config import StoragePolicy
 from protocol.errors import LocalError
 from protocol.files import Contents, CorruptFile, FileContent, Missing, Unreadable, Update
 from protocol.identity.token_binary import read_binary, write_binary
 from protocol.identity.token_files import (
     KEEP_SECONDS,
-    StoragePolicy,
     TokenFiles,
     read_tokens,
     saving,

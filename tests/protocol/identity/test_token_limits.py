@@ -1,10 +1,10 @@
 import pytest
 
 from protocol.errors import LocalError, Refusal
-from protocol.identity.standing import Tokens
 from protocol.identity.token_limits import Reservation, TokenLimits, estimate, require_model
 from protocol.identity.token_record import TokenRecord
 from protocol.identity.token_usage import UsageBook
+from protocol.values import Tokens
 
 WALL = 1_700_000_000.0
 FOR_GOOD = [(b"x-should-retry", b"false")]

@@ -4,7 +4,6 @@ import pytest
 
 from protocol.errors import LocalError
 from protocol.files import CorruptFile, FileContent, Missing, Unreadable, Update
-from protocol.identity.standing import Tokens
 from protocol.identity.token_record import MOST
 from protocol.identity.token_usage import (
     FLUSH_SECONDS,
@@ -15,6 +14,7 @@ from protocol.identity.token_usage import (
     read_usage,
     usage_of,
 )
+from protocol.values import Tokens
 
 PATH = "/data/token_usage.json"
 WALL = 1_700_000_000.0

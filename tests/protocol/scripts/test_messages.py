@@ -16,7 +16,7 @@ from tests.support.scene import Scene
 
 BASE = BaseUrl.parse("https://gateway.test/prefix")
 PLAIN = Target(BASE, b"/v1/messages?beta=true")
-BATCH = Target(BASE, b"/v1/messages/batches", "http://router.test")
+BATCH = Target(BASE, b"/v1/messages/batches", "http://router.test", readable=True)
 CREDENTIAL = from_api_key("sk-ant-api03-key")
 
 

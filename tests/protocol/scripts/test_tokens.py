@@ -5,7 +5,7 @@ import json
 import pytest
 
 from protocol.identity.tokens import TokenVerifier
-from protocol.scripts.tokens import MAX_ISSUE_BODY
+from protocol.scripts.tokens import MAX_BODY
 from protocol.values import Secret
 from tests.protocol.conftest import OpenScene
 from tests.support.scene import Client, Scene
@@ -29,7 +29,14 @@ def test_a_token_is_issued_as_asked(scene: Scene) -> None:
     claims = TokenVerifier(Secret(TOKEN_SECRET)).verify(issued["token"].encode(), EPOCH)
     assert (status, headers[b"cache-control"]) == (200, b"no-store")
     assert (claims.label, claims.account, claims.exp - claims.iat) == ("laptop", "primary", 7200)
-    assert {**issued, "token": 0} == {"token": 0, "ttl_hours": 2, "label": "laptop", "account": "primary"}
+    assert {**issued, "token": 0} == {
+        "token": 0,
+        "ttl_hours": 2,
+        "label": "laptop",
+        "account": "primary",
+        "id": claims.sub,
+        "expires_at": claims.exp,
+    }
     assert scene.requests()[-1]["issued"] == claims.sub
 
 
@@ -72,7 +79,7 @@ def test_a_form_of_a_web_page_cannot_ask(scene: Scene, kind: bytes) -> None:
 
 
 def test_a_body_beyond_its_limit_is_a_413(scene: Scene) -> None:
-    asks(scene, b" " * (MAX_ISSUE_BODY + 1)).saw(413)
+    asks(scene, b" " * (MAX_BODY + 1)).saw(413)
 
 
 def test_a_name_that_was_pointed_here_cannot_ask(scene: Scene) -> None:
