@@ -17,6 +17,7 @@ from protocol.relays import Relay
 from protocol.translate.call import Dialect, Notes, TranslatedRequest
 from protocol.translate.chat_stream import ChatStream
 from protocol.translate.onto_openai.chat_stream import MessagesFromChat
+from protocol.translate.onto_openai.responses_stream import MessagesFromResponses
 from protocol.translate.onto_openai.servers import CarriedRequest
 from protocol.translate.responses_stream import ResponsesStream
 
@@ -44,6 +45,7 @@ TRANSLATIONS: Final[Mapping[str, Mapping[str, Callable[[], Relay]]]] = {
         "responses": lambda: ResponsesStream(REQUEST, created=CREATED),
     },
     "Chat Completions": {"messages": lambda: MessagesFromChat(CALL, identity="benchmark")},
+    "Responses": {"messages": lambda: MessagesFromResponses(CALL, identity="benchmark")},
 }
 """By what the upstream speaks: what the client gets instead."""
 
@@ -68,7 +70,7 @@ BLOCKS: Final = (
 
 
 def measure(*, quick: bool) -> Result:
-    streams = {"Messages": agent_turn(), "Chat Completions": chat_turn()}
+    streams = {"Messages": agent_turn(), "Chat Completions": chat_turn(), "Responses": responses_turn()}
     spent = {spoken: _spent(events, TRANSLATIONS[spoken], 3 if quick else 60) for spoken, events in streams.items()}
     tables = tuple(_table(f"Translating a stream of {spoken}", costs) for spoken, costs in spent.items())
     return Result(tables, tuple(target for spoken, costs in spent.items() for target in _targets(spoken, costs)))
@@ -134,6 +136,27 @@ def chat_turn() -> list[dict[str, Any]]:
     return [*(constant | {"choices": [choice]} for choice in choices), constant | {"choices": [], "usage": usage}]
 
 
+def responses_turn() -> list[dict[str, Any]]:
+    """The events of the same turn, as a server of the Responses API would stream it."""
+    response = {"id": "resp_01", "object": "response", "created_at": CREATED, "model": "gpt-5", "output": []}
+    usage = {"input_tokens": 9, "output_tokens": EVENTS, "total_tokens": EVENTS + 9}
+    (*_, thought), (*_, text), (*_, piece) = BLOCKS
+    items: tuple[tuple[dict[str, Any], str, str], ...] = (
+        ({"id": "rs_01", "type": "reasoning", "summary": []}, "reasoning_summary_text", thought),
+        ({"id": "msg_01", "type": "message", "content": []}, "output_text", text),
+        ({"id": "fc_01", "type": "function_call", "call_id": "c", "name": "edit"}, "function_call_arguments", piece),
+    )
+    events: list[dict[str, Any]] = [{"type": "response.created", "response": response | {"status": "in_progress"}}]
+    for place, (item, kind, delta) in enumerate(items):
+        at = {"item_id": item["id"], "output_index": place}
+        events.append({"type": "response.output_item.added", "output_index": place, "item": item})
+        more = {"logprobs": [], "obfuscation": "aXk3vQ2"}
+        events += [{"type": f"response.{kind}.delta", **at, "delta": delta, **more}] * (EVENTS // len(BLOCKS))
+        events.append({"type": "response.output_item.done", "output_index": place, "item": item})
+    events.append({"type": "response.completed", "response": response | {"status": "completed", "usage": usage}})
+    return [event | {"sequence_number": number} for number, event in enumerate(events)]
+
+
 def _plainly(data: Sequence[str]) -> None:
     for text in data:
         json.dumps(json.loads(text))
@@ -162,7 +185,7 @@ def _table(title: str, spent: dict[str, list[float]]) -> Table:
 def _targets(spoken: str, spent: dict[str, list[float]]) -> list[Target]:
     what = "CPU of a translated event against plain JSON of the same"
     return [
-        Target(what, name, paired_ratio(spent[_row_name(name, 1)], spent[PLAIN]), LIMIT_RATIO, "times")
+        Target(what, f"{spoken} to {name}", paired_ratio(spent[_row_name(name, 1)], spent[PLAIN]), LIMIT_RATIO, "times")
         for name in TRANSLATIONS[spoken]
     ]
 

@@ -10,7 +10,7 @@ import click
 
 from cli.output import PROGRAM
 from cli.root import root
-from protocol.config import SETTINGS
+from protocol.config import NEXT_START, SETTINGS
 from protocol.exchange import ENDS, LIFECYCLE, Phase, Step
 from protocol.routing import ROUTES
 from protocol.settings import Setting
@@ -63,6 +63,16 @@ warning.
 Routers that are to accept each other's tokens need the same secret.
 """
 
+RELOADING: Final = """\
+## Changing settings while it runs
+
+On SIGHUP the router reads `.lenv` and `.env` again (the environment of a running process and its command line cannot
+change) and goes on with what they say now, without touching a request that is under way. The log names every setting
+that has changed. These take effect with the next start only: {later}. Settings that cannot be used are an error in the
+log, and everything stays as it was. Credential files, token records and stored providers need no signal: they are
+noticed within a second.
+"""
+
 STOPPING: Final = """\
 ## Stopping
 
@@ -109,7 +119,8 @@ def configuration_page() -> str:
     parts = [GENERATED, "# Configuration", SOURCES]
     for group, rows in groupby(SETTINGS, key=lambda row: row.group):
         parts += [f"## {group}", table(("Setting", "Default", "Takes", "What it does"), map(setting_cells, rows))]
-    return page([*parts, TOKEN_SECRET, STOPPING])
+    later = ", ".join(f"`{row.env}`" for row in SETTINGS if row.name in NEXT_START)
+    return page([*parts, TOKEN_SECRET, RELOADING.format(later=later), STOPPING])
 
 
 def commands_page() -> str:

@@ -72,7 +72,7 @@ class SettingOption(click.Option):
         super().__init__([flag, row.name], help=described(row), expose_value=False, callback=self._note, **kind)
         self.row = row
 
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[Any]]:
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem[Any]]":
         """The words that the setting takes, or files for a path."""
         kind = self.row.kind
         if "|" in kind.metavar:
@@ -92,6 +92,16 @@ def described(row: Setting) -> str:
     """For ``--help``: the environment's name, never its value."""
     default = "" if row.is_switch or not row.shown_default else f"; default {row.shown_default}"
     return f"{row.about} [{row.env}{default}]"
+
+
+def utf8(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+    """For texts that are stored or sent: what is not UTF-8 arrives with lone surrogates, and can be neither."""
+    for text in value if isinstance(value, tuple) else (value,):
+        try:
+            (text or "").encode()
+        except UnicodeEncodeError:
+            raise click.BadParameter("it is not text in UTF-8", ctx, param) from None
+    return value
 
 
 SETTING_OPTIONS: Final = tuple(SettingOption(row, row.flag) for row in SETTINGS if row.flag is not None)

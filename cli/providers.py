@@ -7,14 +7,15 @@ from typing import Any, Final
 import click
 import msgspec
 
-from cli.options import Invocation, RouterGroup
+from cli.options import Invocation, RouterGroup, utf8
 from cli.output import RuntimeFailure
 from cli.provider_admin import ProviderAdmin, RouterProviders, StoredProviders
 from cli.remote import router_at
 from cli.results import Column, json_option, show_json, table_text
 from cli.tokens import router_option
+from protocol.config import OpenAiApi
 from protocol.identity.provider_import import ImportFault
-from protocol.identity.providers import FieldFault, ProviderApi, ProviderKind
+from protocol.identity.providers import FieldFault, ProviderKind
 from protocol.identity.sealing import Envelope
 from protocol.values import BaseUrl
 
@@ -37,19 +38,46 @@ def providers() -> None:
 
 
 @providers.command("add")
-@click.option("--name", required=True, metavar="NAME", help="What the provider is called here.")
-@click.option("--kind", metavar="KIND", help=f"What it is: {ProviderKind.OPENAI_COMPATIBLE.value}, also the default.")
-@click.option("--base-url", required=True, metavar="URL", help="Base URL of its API, such as http://litellm:4000/v1.")
-@click.option("--model", "default_model", metavar="MODEL", help="The model for requests that name none.")
-@click.option("--models", metavar="MODEL,...", help="The models that it is asked for, and that are listed.")
-@click.option("--api-key", metavar="KEY", help="Its key. Others on this machine can read it from the command line.")
-@click.option("--api-key-stdin", is_flag=True, help="Take the key from the first line of standard input.")
-@click.option("--api-key-env", metavar="NAME", help="The environment variable that has the key, where the router runs.")
-@click.option("--enabled", metavar="BOOLEAN", default="true", show_default=True, help="Whether it is used.")
-@click.option("--api", type=click.Choice([api.value for api in ProviderApi]), help="Which of OpenAI's APIs it has.")
-@click.option("--proxy", metavar="URL", help="The proxy to reach it through: http, https, socks5 or socks5h.")
+@click.option("--name", required=True, callback=utf8, metavar="NAME", help="What the provider is called here.")
 @click.option(
-    "--models-prefix", metavar="NAME", help="What stands for its name in NAME/MODEL; the name itself if not set."
+    "--kind",
+    callback=utf8,
+    metavar="KIND",
+    help=f"What it is: {ProviderKind.OPENAI_COMPATIBLE.value}, also the default.",
+)
+@click.option(
+    "--base-url",
+    required=True,
+    callback=utf8,
+    metavar="URL",
+    help="Base URL of its API, such as http://litellm:4000/v1.",
+)
+@click.option("--model", "default_model", callback=utf8, metavar="MODEL", help="The model for requests that name none.")
+@click.option(
+    "--models", callback=utf8, metavar="MODEL,...", help="The models that it is asked for, and that are listed."
+)
+@click.option(
+    "--api-key", callback=utf8, metavar="KEY", help="Its key. Others on this machine can read it from the command line."
+)
+@click.option("--api-key-stdin", is_flag=True, help="Take the key from the first line of standard input.")
+@click.option(
+    "--api-key-env",
+    callback=utf8,
+    metavar="NAME",
+    help="The environment variable that has the key, where the router runs.",
+)
+@click.option(
+    "--enabled", callback=utf8, metavar="BOOLEAN", default="true", show_default=True, help="Whether it is used."
+)
+@click.option("--api", type=click.Choice([api.value for api in OpenAiApi]), help="Which of OpenAI's APIs it has.")
+@click.option(
+    "--proxy", callback=utf8, metavar="URL", help="The proxy to reach it through: http, https, socks5 or socks5h."
+)
+@click.option(
+    "--models-prefix",
+    callback=utf8,
+    metavar="NAME",
+    help="What stands for its name in NAME/MODEL; the name itself if not set.",
 )
 @envelope_option
 @router_option
@@ -95,7 +123,7 @@ def list_providers(ctx: click.Context, url: BaseUrl | None, as_json: bool) -> No
 
 
 @providers.command("show")
-@click.argument("name")
+@click.argument("name", callback=utf8)
 @router_option
 @click.pass_context
 def show_provider(ctx: click.Context, name: str, url: BaseUrl | None) -> None:
@@ -104,7 +132,7 @@ def show_provider(ctx: click.Context, name: str, url: BaseUrl | None) -> None:
 
 
 @providers.command("remove")
-@click.argument("name")
+@click.argument("name", callback=utf8)
 @router_option
 @click.pass_context
 def remove_provider(ctx: click.Context, name: str, url: BaseUrl | None) -> None:

@@ -12,7 +12,7 @@ from cli.options import Invocation, RouterCommand
 from cli.output import ConfigurationError, Report, RuntimeFailure
 from cli.secret_file import token_secret
 from protocol.commands import Log, LogLevel
-from protocol.config import Config
+from protocol.config import Config, UpstreamProvider
 from transports.logs import LogWriter, least_level
 from transports.server import version
 
@@ -70,10 +70,17 @@ class Reading:
 
 def opening_lines(config: Config) -> list[str]:
     """What the log begins with; the transport adds where it listens."""
+    accounts = 1 + len(config.additional_account_dirs)
+    if config.upstream_provider is UpstreamProvider.ANTHROPIC:
+        upstream = str(config.upstream_base_url)
+    else:
+        upstream = f"{config.openai_compatible_provider_name} ({config.openai_compatible_base_url} unless it is stored)"
     return [
         f"Link.Assistant.Router v{version()}",
-        f"Upstream: {config.upstream_base_url}",
+        f"Upstream: {upstream}",
         f"Upstream provider: {config.upstream_provider.value}",
         f"Claude Code home: {config.claude_code_home}",
         f"Data directory: {config.data_dir}",
+        f"Storage policy: {config.storage_policy.value}",
+        *([f"Accounts: {accounts}"] if accounts > 1 else []),
     ]

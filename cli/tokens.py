@@ -6,7 +6,7 @@ import click
 import jwt
 import msgspec
 
-from cli.options import Invocation, RouterGroup
+from cli.options import Invocation, RouterGroup, utf8
 from cli.remote import read_url, router_at
 from cli.results import Column, json_option, show_json, table_text
 from cli.token_admin import IN_MEMORY, RouterTokens, StoredTokens, TokenAdmin, TokenOrder
@@ -26,6 +26,7 @@ router_option: Final = click.option(
 
 def read_id(ctx: click.Context, param: click.Parameter, text: str) -> str:
     """The id of a token, also from the token itself; whether that is genuine does not matter here."""
+    utf8(ctx, param, text)
     if not text.startswith(PREFIX):
         return text
     try:
@@ -55,8 +56,8 @@ def tokens() -> None:
     show_default=True,
     help="How long the token is valid.",
 )
-@click.option("--label", metavar="TEXT", default="", help="Whom or what the token is for.")
-@click.option("--account", metavar="NAME", help="The one account that its requests are sent with.")
+@click.option("--label", callback=utf8, metavar="TEXT", default="", help="Whom or what the token is for.")
+@click.option("--account", callback=utf8, metavar="NAME", help="The one account that its requests are sent with.")
 @click.option("--max-requests", type=click.INT, metavar="NUMBER", help="How many requests it is good for in all.")
 @click.option("--requests-per-minute", type=click.INT, metavar="NUMBER", help="How many requests within a minute.")
 @click.option(
@@ -65,6 +66,7 @@ def tokens() -> None:
 @click.option(
     "--model",
     "models",
+    callback=utf8,
     metavar="PATTERN",
     multiple=True,
     help="A model that it may be used for, * standing for any characters; give the option again for more. Without it "

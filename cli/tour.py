@@ -18,6 +18,7 @@ from cli.output import Report, RuntimeFailure
 from cli.practice import PRACTICE_TOKEN, PracticeUpstream
 from cli.secret_file import token_secret
 from protocol.config import Config
+from protocol.egress import DirectHosts
 from protocol.identity.tokens import issue
 from protocol.values import BaseUrl
 from transports import trio as server
@@ -58,6 +59,7 @@ def practice_config(config: Config, directory: Path, origin: str) -> Config:
         claude_code_home=str(home),
         anthropic_api_key=None,
         upstream_base_url=BaseUrl.parse(origin),
+        no_proxy=DirectHosts((), everything=True),
         disable_anthropic_api=False,
         disable_openai_api=False,
     )

@@ -41,6 +41,15 @@ class UpstreamProvider(Enum):
     """Who answers the requests."""
 
     ANTHROPIC = "anthropic"
+    OPENAI_COMPATIBLE = "openai-compatible"
+
+
+class OpenAiApi(Enum):
+    """Which of OpenAI's APIs a server has."""
+
+    CHAT = "chat"
+    RESPONSES = "responses"
+    BOTH = "both"
 
 
 class ApiFormat(Enum):
@@ -102,8 +111,11 @@ OBSERVABILITY: Final = "Observability"
 LOGGING: Final = "Logging"
 
 PROVIDERS: Final = choice(
-    {UpstreamProvider.ANTHROPIC: ("claude",)},
-    planned=("gonka", "crater", "forgefed", "openai", "openai-compatible", "openai_like", "litellm"),
+    {
+        UpstreamProvider.ANTHROPIC: ("claude",),
+        UpstreamProvider.OPENAI_COMPATIBLE: ("openai", "openai_like", "litellm"),
+    },
+    planned=("gonka", "crater", "forgefed"),
 )
 API_FORMAT: Final = choice(
     {ApiFormat.ANTHROPIC: ("messages",), ApiFormat.BEDROCK: ("invoke",), ApiFormat.VERTEX: ("rawpredict",)}
@@ -116,6 +128,7 @@ STORAGE: Final = choice(
         StoragePolicy.BOTH: ("dual",),
     }
 )
+OPENAI_API: Final = choice(dict.fromkeys(OpenAiApi, ()))
 STRATEGY: Final = choice(
     {
         Strategy.ROUND_ROBIN: ("roundrobin", "rr"),
@@ -295,6 +308,14 @@ class Config:
         "Hosts that stored providers may be at although their addresses are refused otherwise: link-local ones, and "
         "those where clouds keep their metadata.",
     )  # fmt: skip
+    openai_compatible_api: OpenAiApi = setting(
+        "OPENAI_COMPATIBLE_API", OPENAI_API, "both", PROVIDER,
+        "Which APIs it has: Chat Completions, Responses, or both. Requests for the other one are translated.",
+    )  # fmt: skip
+    provider_fallbacks: tuple[str, ...] = setting(
+        "PROVIDER_FALLBACKS", listed(WORD), "", PROVIDER,
+        "Providers to ask in turn when one is out of reach, overloaded or failing: `name`, or `name/model`.",
+    )  # fmt: skip
     openai_compatible_model: str | None = setting(
         "OPENAI_COMPATIBLE_MODEL", MODEL, None, PROVIDER, "The model for requests that name none."
     )
@@ -374,7 +395,9 @@ class Config:
         "before it kills.",
     )  # fmt: skip
 
-    disable_metrics: bool = setting("DISABLE_METRICS", BOOLEAN, "false", OBSERVABILITY, "Hide /v1/accounts.")
+    disable_metrics: bool = setting(
+        "DISABLE_METRICS", BOOLEAN, "false", OBSERVABILITY, "Hide /metrics, /v1/usage and /v1/accounts."
+    )
 
     verbose: bool = setting("VERBOSE", BOOLEAN, "false", LOGGING, "Log at debug level at least.")
     log_format: LogFormat = setting(

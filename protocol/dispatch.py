@@ -3,10 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, final
-from urllib.parse import unquote_to_bytes
 
 from protocol.call import Call, RenderError
-from protocol.config import ApiFormat, Config
+from protocol.config import ApiFormat, Config, UpstreamProvider
 from protocol.effects import Script
 from protocol.errors import LocalError, Refusal, render_anthropic
 from protocol.identity.provider_desk import ProviderDesk
@@ -16,12 +15,10 @@ from protocol.identity.tokens import admin_allowed
 from protocol.metrics import Metrics
 from protocol.request_body import RequestBody
 from protocol.routing import LEGACY_PREFIX, Action, Match, Router, Surface
-from protocol.scripts import accounts, messages, observability, operations, providers, tokens, translated
-from protocol.scripts.asking import Persistence
+from protocol.scripts import accounts, observability, operations, providers, tokens, translated
 from protocol.translate.errors import render_openai
-from protocol.translate.models import ModelTable
+from protocol.upstreams import AnthropicUpstream, CompatibleUpstream, Upstream
 from protocol.values import RequestHead, Secret
-from protocol.wire.headers import first
 
 OPERATORS: Final = frozenset({Surface.ADMIN, Surface.OBSERVABILITY})
 """Surfaces for whoever runs the router, all but ``/metrics``, which names nobody."""
@@ -48,15 +45,7 @@ class FrontDoor:
         self._secret = secret_of(config)
         self._entropy = entropy
         self._router = router
-        persistence = Persistence(config.failover_attempts, config.failover_secs)
-        self._desk = messages.Desk(house.roster, persistence, config.replay_limit_bytes, config.max_proxy_request_bytes)
-        self._bridge = translated.Bridge(
-            config.upstream_base_url,
-            ModelTable(dict(config.model_map), config.fallback_model),
-            config.drop_unsupported_parameters,
-            config.max_proxy_request_bytes,
-            persistence,
-        )
+        self._upstream = upstream_for(config, house)
 
     def admit(self, call: Call, body: RequestBody, *, draining: bool) -> Script:
         """The script for this request.
@@ -85,7 +74,7 @@ class FrontDoor:
                 house = self._house
                 return observability.metrics_page(call, house.metrics, house.roster, house.in_flight)
             case _:
-                return self._bearers(call, body, match)
+                return self._upstream.story(call, body, self._house.tokens.admit(call), match)
 
     def _operators(self, call: Call, match: Match) -> Script:
         """A request of the operator's."""
@@ -116,45 +105,6 @@ class FrontDoor:
             case _:
                 raise LocalError(f"no story for {match.action}")
 
-    def _bearers(self, call: Call, body: RequestBody, match: Match) -> Script:
-        """A request of somebody with a token."""
-        bearer = self._house.tokens.admit(call)
-        match match.action:
-            case Action.RELAY:
-                return messages.relay(call, body, bearer, self._desk, self._target(match, readable=True))
-            case Action.RELAY_RESOURCE:
-                return messages.relay_resource(call, body, bearer, self._desk, self._target(match), match.resource)
-            case Action.RELAY_BATCH:
-                if call.head.method == b"POST" and match.resource is None:
-                    bearer.require_unlimited("batches")
-                target = self._target(match, self._results_base(call, match), readable=True)
-                return messages.relay_resource(call, body, bearer, self._desk, target, match.resource)
-            case Action.CHAT:
-                return translated.complete(call, bearer, self._house.roster, self._bridge, translated.CHAT)
-            case Action.RESPONSES:
-                return translated.complete(call, bearer, self._house.roster, self._bridge, translated.RESPONSES)
-            case Action.LIST_MODELS:
-                return translated.list_models(call, self._bridge.models)
-            case Action.SHOW_MODEL:
-                return translated.show_model(call, self._bridge.models, _last_segment(match))
-            case _:
-                raise LocalError(f"no story for {match.action}")
-
-    def _target(self, match: Match, results_base: str | None = None, *, readable: bool = False) -> messages.Target:
-        return messages.Target(self._config.upstream_base_url, match.upstream_target, results_base, readable)
-
-    def _results_base(self, call: Call, match: Match) -> str:
-        """Where this client reaches the Anthropic paths: as configured, else as it did just now."""
-        base = self._config.public_base_url
-        if base is not None:
-            root = str(base)
-        else:
-            host = first(call.head.headers, b"host")
-            if host is None:
-                raise Refusal(400, "set a Host header, or PUBLIC_BASE_URL on the router")
-            root = f"http://{host.decode('latin-1')}"
-        return root + LEGACY_PREFIX if match.legacy_prefix else root
-
 
 TOKEN_PATHS: Final = (b"/v1/", LEGACY_PREFIX.encode())
 TRANSLATED_PATHS: Final = (b"/v1/chat/", b"/v1/responses")
@@ -177,6 +127,13 @@ def dialect_of(head: RequestHead) -> RenderError:
     return render_openai
 
 
+def upstream_for(config: Config, house: Household) -> Upstream:
+    """What stands behind the router by this configuration."""
+    if config.upstream_provider is UpstreamProvider.OPENAI_COMPATIBLE:
+        return CompatibleUpstream(config, house.providers)
+    return AnthropicUpstream(config, house.roster)
+
+
 def secret_of(config: Config) -> Secret:
     """The secret that tokens are signed with."""
     if config.token_secret is None:
@@ -197,10 +154,8 @@ def disabled_surfaces(config: Config) -> set[Surface]:
         Surface.BEDROCK: not relayed or only not in (None, ApiFormat.BEDROCK),
         Surface.VERTEX: not relayed or only not in (None, ApiFormat.VERTEX),
         Surface.OPENAI: config.disable_openai_api,
+        Surface.FORWARDED: config.disable_openai_api
+        or config.upstream_provider is not UpstreamProvider.OPENAI_COMPATIBLE,
         Surface.OBSERVABILITY: config.disable_metrics,
     }
     return {surface for surface, disabled in switches.items() if disabled}
-
-
-def _last_segment(match: Match) -> str:
-    return unquote_to_bytes(match.upstream_target.partition(b"?")[0].rpartition(b"/")[2]).decode("utf-8", "replace")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, TypeAlias
 
+from protocol.egress import Proxy
 from protocol.errors import LocalError, Refusal
 from protocol.files import Update
 from protocol.relays import Relay
@@ -17,11 +18,17 @@ from protocol.values import Origin, RequestHead, ResponseHead, Secret
 
 @dataclass(frozen=True, slots=True)
 class UpstreamRequest:
-    """One request to an upstream. ``body`` None means the client's own body, streamed as it arrives."""
+    """One request to an upstream. ``body`` None means the client's own body, streamed as it arrives.
+
+    :param via: the proxy to go through; None leaves that to the operator's settings.
+    :param guarded: an administrator named the place, so the address is looked at before it is connected to.
+    """
 
     origin: Origin
     head: RequestHead
     body: bytes | None = None
+    via: Proxy | None = None
+    guarded: bool = False
 
 
 class FailureKind(Enum):
@@ -69,8 +76,8 @@ class ReadResponse:
 class CheckCredentials:
     """Have the account's credential files read again if they changed, and its login renewed if it is time.
 
-    Resumes when that is done, or without ``wait`` at once. ``refused`` is a token that the provider answered 401 to:
-    reason enough to renew it, unless it was replaced already. Without ``renewal`` only the look is waited for.
+    Resumes when that is done: without ``renewal`` once the files were looked at, without ``wait`` at once. ``refused``
+    is a token that the provider answered 401 to: reason enough to renew it, unless it was replaced already.
     """
 
     account: str
@@ -153,9 +160,10 @@ def refusal_for(failure: Failed) -> Refusal:
 
 @dataclass(frozen=True, slots=True)
 class BodyRead:
-    """A whole body: the client's, or a response's."""
+    """A whole body, the client's or a response's, at monotonic second ``at``."""
 
     body: bytes
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,9 +206,17 @@ def read_body(limit: int) -> Generator[Effect, Outcome, bytes]:
 
     :raises Refusal: 413 beyond ``limit`` bytes.
     """
+    return (yield from wait_for_body(limit)).body
+
+
+def wait_for_body(limit: int) -> Generator[Effect, Outcome, BodyRead]:
+    """The client's request body, whole, and when it was.
+
+    :raises Refusal: 413 beyond ``limit`` bytes.
+    """
     outcome = yield ReadBody(limit)
     if isinstance(outcome, BodyRead):
-        return outcome.body
+        return outcome
     raise LocalError(f"reading a body was answered with {outcome!r}")
 
 
@@ -244,3 +260,11 @@ def change_store(store: Store, update: Update | None = None) -> Generator[Effect
     if outcome.reason is not None:
         raise Refusal(503, f"the router's store of {store.value} is out of order; its log says more")
     return outcome.at
+
+
+def look_at_store(store: Store) -> Generator[Effect, Outcome, float]:
+    """See whether a store has changed; if it cannot be read, what is known of it has to do."""
+    outcome = yield ChangeStore(store, None)
+    if isinstance(outcome, StoreChanged):
+        return outcome.at
+    raise LocalError(f"a look at a store was answered with {outcome!r}")

@@ -1,5 +1,6 @@
 """Answers relayed byte for byte, whose tokens are counted as they pass, and whose end is an honest one."""
 
+from collections.abc import Callable
 from typing import final
 
 from protocol.errors import Refusal, anthropic_error
@@ -9,15 +10,24 @@ from protocol.values import Tokens
 from protocol.wire.sse import COMMENT, START, EventBoundary, encode_sse
 
 
+def error_event(error: Refusal) -> bytes:
+    """An ``error`` event of the Messages API."""
+    return encode_sse(b"error", anthropic_error(error))
+
+
 @final
 class EventStreamPassthrough(Relay):
-    """An Anthropic event stream, untouched. ``abort`` adds an ``error`` event that is visible wherever the cut fell."""
+    """An event stream, untouched. ``abort`` adds an event that tells of the cut, visible wherever that fell.
 
-    __slots__ = ("_tail", "_usage", "_usage_seen")
+    :param broken_off: writes that event; Anthropic's unless said otherwise.
+    """
+
+    __slots__ = ("_broken_off", "_tail", "_usage", "_usage_seen")
 
     failed = False
 
-    def __init__(self) -> None:
+    def __init__(self, broken_off: Callable[[Refusal], bytes] = error_event) -> None:
+        self._broken_off = broken_off
         self._tail = START
         self._usage = StreamUsage()
         self._usage_seen = self._usage.seen  # bound once: this is the path of every chunk
@@ -31,11 +41,15 @@ class EventStreamPassthrough(Relay):
         return b""
 
     def abort(self, error: Refusal) -> bytes:
-        return EventBoundary(self._tail).closing_error(encode_sse(b"error", anthropic_error(error)))
+        return EventBoundary(self._tail).closing_error(self._broken_off(error))
 
     @property
     def tokens(self) -> Tokens | None:
         return self._usage.tokens
+
+    @property
+    def answer_id(self) -> str | None:
+        return self._usage.answer_id
 
     def comment(self) -> bytes | None:
         """A keep-alive between two events; None inside one, where it would tear a line apart."""
@@ -66,3 +80,7 @@ class MeteredPassthrough(Relay):
     @property
     def tokens(self) -> Tokens | None:
         return self._tap.tokens
+
+    @property
+    def answer_id(self) -> str | None:
+        return self._tap.answer_id

@@ -30,6 +30,7 @@ from protocol.effects import (
     StoreChanged,
     refusal_for,
 )
+from protocol.egress import Proxy
 from protocol.errors import LocalError, Refusal
 from protocol.ports import Channel, CredentialWaiter, Responder, UpstreamEvents
 from protocol.relays import Relay
@@ -82,8 +83,8 @@ class House(Protocol):
     now: float
     timers: Timers
 
-    def open_channel(self, origin: Origin, *, fresh: bool) -> Channel:
-        """An idle connection to ``origin``, or a new one that is being made."""
+    def open_channel(self, origin: Origin, *, fresh: bool, via: Proxy | None = None, guarded: bool = False) -> Channel:
+        """An idle connection to ``origin``, or a new one that is being made; the rest as in ``UpstreamRequest``."""
 
     def check_credentials(self, effect: CheckCredentials, waiter: CredentialWaiter | None) -> None:
         """Bring the account up to date and tell ``waiter``, if there is one."""
@@ -171,6 +172,11 @@ class Exchange(UpstreamEvents, CredentialWaiter, TimerOwner):
         """What the answer was billed for, as far as that is known."""
         return self.call.tokens if self._relay is None else self._relay.tokens
 
+    @property
+    def answer_id(self) -> str | None:
+        """The id of the message that was relayed, if it was one."""
+        return None if self._relay is None else self._relay.answer_id
+
     def start(self) -> None:
         """Run the script up to its first effect that takes time. Body bytes may have come before."""
         if not self.ended:
@@ -208,7 +214,7 @@ class Exchange(UpstreamEvents, CredentialWaiter, TimerOwner):
             self._peeked()
         elif self._reading is not None:
             self._reading = None
-            self._advance(BodyRead(self.body.whole()))
+            self._advance(BodyRead(self.body.whole(), self._house.now))
 
     def client_left(self) -> None:
         """The client is gone: whatever runs on its behalf is cancelled at once."""
@@ -320,7 +326,11 @@ class Exchange(UpstreamEvents, CredentialWaiter, TimerOwner):
 
     def _advance(self, outcome: Outcome) -> None:
         try:
-            self._carry_out(self._script.send(outcome))
+            effect = self._script.send(outcome)
+            while isinstance(effect, CheckCredentials) and not effect.wait:  # perhaps hundreds of them
+                self._house.check_credentials(effect, None)
+                effect = self._script.send(CredentialsChecked(self._house.now))
+            self._carry_out(effect)
         except StopIteration:
             self.refuse(BUG)
             raise LocalError(f"the script for {self.call.head.path!r} ended without an answer") from None
@@ -341,9 +351,7 @@ class Exchange(UpstreamEvents, CredentialWaiter, TimerOwner):
             case ReadResponse():
                 self._read_response(effect)
             case CheckCredentials():
-                self._house.check_credentials(effect, self if effect.wait else None)
-                if not effect.wait:
-                    self.credentials_checked()
+                self._house.check_credentials(effect, self)
             case ChangeStore():
                 self._house.change(effect, self._changed)
             case Reply():
@@ -361,14 +369,16 @@ class Exchange(UpstreamEvents, CredentialWaiter, TimerOwner):
         if request.body is None:
             self.body.restart()
             self._responder.want_body()
-        self._channel = self._house.open_channel(request.origin, fresh=effect.fresh)
+        self._channel = self._house.open_channel(
+            request.origin, fresh=effect.fresh, via=request.via, guarded=request.guarded
+        )
         self._channel.request(request.head, length, self)
 
     def _read_body(self, effect: ReadBody) -> None:
         if (self.body.length or 0) > effect.limit:
             self.refuse(Refusal(413, f"request body exceeds the limit of {effect.limit} bytes"))
         elif self.body.complete:
-            self._advance(BodyRead(self.body.whole()))
+            self._advance(BodyRead(self.body.whole(), self._house.now))
         else:
             self._reading = effect
             self._responder.hold_body(False)
@@ -400,7 +410,7 @@ class Exchange(UpstreamEvents, CredentialWaiter, TimerOwner):
 
     def _gathered(self) -> None:
         self._gathering = None
-        self._advance(BodyRead(b"".join(self._early or [])))
+        self._advance(BodyRead(b"".join(self._early or []), self._house.now))
 
     def _reply(self, effect: Reply) -> None:
         """Start relaying; what came while the script was thinking goes out with the head."""

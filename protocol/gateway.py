@@ -14,7 +14,6 @@ import msgspec
 
 from protocol.call import Call
 from protocol.commands import (
-    AppendFile,
     Command,
     Connect,
     Drained,
@@ -24,19 +23,20 @@ from protocol.commands import (
     Loss,
     StopListening,
 )
-from protocol.config import NEXT_START, SETTINGS, Config
+from protocol.config import NEXT_START, SETTINGS, Config, UpstreamProvider
 from protocol.dispatch import FrontDoor, Household, router_for, secret_of
 from protocol.effects import ChangeStore, CheckCredentials, Store
-from protocol.egress import Destination, choose_proxy
+from protocol.egress import Destination, Proxy, choose_proxy
 from protocol.errors import Refusal
 from protocol.exchange import Exchange, Phase
-from protocol.files import Contents, UpdateFailed
+from protocol.files import Contents
 from protocol.identity.accounts import Account
 from protocol.identity.health_log import HealthLog
 from protocol.identity.pool import Change
 from protocol.identity.provider_desk import ProviderDesk
 from protocol.identity.roster import Roster
 from protocol.identity.token_desk import TokenDesk
+from protocol.identity.token_limits import at_least
 from protocol.links.client import ClientLink
 from protocol.links.link import Link
 from protocol.links.upstream import UpstreamLink
@@ -44,8 +44,9 @@ from protocol.logins import AccountKeeper, NewCommand
 from protocol.metrics import Ended, Metrics
 from protocol.ports import CredentialWaiter, Responder
 from protocol.request_body import RequestBody
+from protocol.routing import ROUTES, Surface
 from protocol.scripts.operations import refuse
-from protocol.stores import StoreKeeper, UsageKeeper
+from protocol.stores import AuditLog, StoreKeeper, UsageKeeper
 from protocol.timers import Timer, TimerOwner, Timers
 from protocol.values import ConnId, JobId, Origin, Peer, RequestHead, Tokens
 from protocol.wire.pool import IdlePool
@@ -54,11 +55,15 @@ SHUTTING_DOWN: Final = Refusal(503, "the router is shutting down")
 _TOKENS: Final = re.compile(r"(?<=la_sk_)[^/]+|(?<=sk-ant-)[^/]+")
 """What follows the prefix of a token or credential: somebody may have put one into a path."""
 
-ADMIN_PATHS: Final = "/api/"
+ADMIN_ROUTES: Final = frozenset(route.pattern for route in ROUTES if route.surface is Surface.ADMIN)
 READING: Final = frozenset({b"GET", b"HEAD"})
 
 AUDIT_LOG: Final = "audit.jsonl"
-"""In the data directory: one JSON object for each change that somebody made or tried to make over HTTP."""
+"""In the data directory: one JSON object for each change that somebody made or tried to make over HTTP. With
+``STORAGE_POLICY=memory`` there is none.
+"""
+
+NO_ENVIRONMENT: Final[Mapping[str, str]] = {}
 
 UNREADABLE: Final = RequestHead(b"-", b"-", [])
 
@@ -71,10 +76,17 @@ class Gateway(TimerOwner):
     :param entropy: returns that many random bytes.
     :param epoch: seconds since the epoch at monotonic second 0; ``clock_synced`` corrects it.
     :param version: of the router, for the metrics.
+    :param environment: where providers' keys may be.
     """
 
     def __init__(
-        self, config: Config, *, entropy: Callable[[int], bytes], epoch: float, version: str = "unknown"
+        self,
+        config: Config,
+        *,
+        entropy: Callable[[int], bytes],
+        epoch: float,
+        version: str = "unknown",
+        environment: Mapping[str, str] = NO_ENVIRONMENT,
     ) -> None:
         self.now = 0.0
         self.timers = Timers()
@@ -84,7 +96,7 @@ class Gateway(TimerOwner):
         secret, router = secret_of(config), router_for(config)
         self._roster = Roster(config, entropy=entropy, report=self._report_health)
         self._tokens = TokenDesk(secret, config)
-        self._providers = ProviderDesk(secret, config)
+        self._providers = ProviderDesk(secret, config, environment)
         self._metrics = Metrics(router.routes(), version=version)
         self._household = Household(
             self._roster, self._tokens, self._providers, self._metrics, lambda: len(self._exchanges)
@@ -97,8 +109,8 @@ class Gateway(TimerOwner):
             Store.PROVIDERS: StoreKeeper(self._providers, self),
         }
         self._usage_keeper = UsageKeeper(self._tokens, self)
+        self._audit_log = AuditLog(f"{config.data_dir}/{AUDIT_LOG}" if self._tokens.paths else None, self)
         self._health_log = HealthLog()
-        self._audit_path = f"{config.data_dir}/{AUDIT_LOG}"
         self._epoch = epoch
         self._links: dict[ConnId, Link] = {}
         self._clients = 0
@@ -133,12 +145,13 @@ class Gateway(TimerOwner):
         self._providers.loaded([(path, found[path]) for path in self._providers.paths], self.wall)
 
     def started(self, now: float) -> list[Command]:
-        """The shell is up: look at the credentials once, so that the log tells how things stand."""
+        """The shell is up: look at the credentials once, if they are needed, so that the log tells how things stand."""
         self.now = now
         self._metrics.started_at = self.wall
         self._stores[Store.TOKENS].watch()
-        for keeper in self._keepers.values():
-            keeper.check()
+        if self._config.upstream_provider is UpstreamProvider.ANTHROPIC:
+            for keeper in self._keepers.values():
+                keeper.check()
         return self._collect()
 
     def accepted(self, peer: Peer, now: float) -> tuple[ConnId, list[Command]]:
@@ -282,6 +295,8 @@ class Gateway(TimerOwner):
         self._exchanges.discard(exchange)
         call = exchange.call
         self._count(exchange, call)
+        for change, line in self._health_log.overdue(self.now):
+            self._log_health(change, line)
         fields: dict[str, str | int | float | None] = {
             "method": call.head.method.decode("latin-1"),
             "path": _TOKENS.sub("...", call.head.path.decode("latin-1")),
@@ -308,8 +323,12 @@ class Gateway(TimerOwner):
         else:
             keeper.change(effect.update, done)
 
-    def open_channel(self, origin: Origin, *, fresh: bool) -> UpstreamLink:
-        destination = Destination(origin, choose_proxy(origin, self._config))
+    def open_channel(
+        self, origin: Origin, *, fresh: bool, via: Proxy | None = None, guarded: bool = False
+    ) -> UpstreamLink:
+        proxy = via or choose_proxy(origin, self._config)
+        # Behind the operator's own proxy it is the proxy that connects, by the operator's rules.
+        destination = Destination(origin, proxy, guarded and (proxy is None or via is not None))
         link = None if fresh else self._idle.claim(destination)
         if link is None:
             conn = self._new_conn()
@@ -372,7 +391,10 @@ class Gateway(TimerOwner):
         self._roster.ended(call, now)
         if tokens is not None and call.account is not None:
             self._roster.spent(call.account, tokens, now)
-        self._tokens.ended(call, Tokens() if tokens is None and status >= 400 else tokens, now)
+            message = exchange.answer_id if self._roster.has_choice else None
+            if message is not None:
+                self._roster.remember_message(message, call.account, now)
+        self._tokens.ended(call, _cost(exchange), now)
         self._usage_keeper.counted()
         self._metrics.ended(
             Ended(
@@ -390,7 +412,7 @@ class Gateway(TimerOwner):
                 tokens=tokens,
             )
         )
-        if call.route is not None and call.route.startswith(ADMIN_PATHS) and call.head.method not in READING:
+        if call.route in ADMIN_ROUTES and call.head.method not in READING:
             self._audit(call, status)
 
     def _audit(self, call: Call, status: int) -> None:
@@ -404,17 +426,15 @@ class Gateway(TimerOwner):
             "request": call.request_id,
             **call.annotations,
         }
-        line = msgspec.json.encode(entry) + b"\n"
-        self.order(lambda job: AppendFile(job, self._audit_path, line), self._audited)
-
-    def _audited(self, result: JobResult) -> None:
-        if isinstance(result, UpdateFailed):
-            self.log(LogLevel.WARN, "the audit log cannot be written", {"reason": result.reason})
+        self._audit_log.add(msgspec.json.encode(entry))
 
     def _report_health(self, change: Change) -> None:
-        event = self._health_log.line(change, self.now)
-        if event is not None:
-            self.log(LogLevel.WARN if change.out else LogLevel.INFO, event, {})
+        line = self._health_log.line(change, self.now)
+        if line is not None:
+            self._log_health(change, line)
+
+    def _log_health(self, change: Change, line: str) -> None:
+        self.log(LogLevel.WARN if change.out else LogLevel.INFO, line, {})
 
     def _end_everything(self) -> None:
         for link in self._client_links():
@@ -463,17 +483,32 @@ class Gateway(TimerOwner):
         if self._clients == 0:
             self._drained = True
             self.timers.clear(self, Timer.DRAIN)
+            self._usage_keeper.rest()
+            for keeper in self._stores.values():
+                keeper.rest()
             self.commands.append(Drained())
 
     def _finishing(self) -> bool:
-        """Something of our own has to be brought to its end: a login's renewal, a count that is not saved yet."""
+        """Something of our own has to be brought to its end: a login's renewal, a file that is being written."""
         if self._given_up:
             return False
-        self._usage_keeper.save()
-        return self._usage_keeper.busy or any(keeper.busy for keeper in self._keepers.values())
+        return (
+            not self._usage_keeper.end()
+            or self._audit_log.busy
+            or any(keeper.busy for keeper in self._stores.values())
+            or any(keeper.busy for keeper in self._keepers.values())
+        )
 
     def _client_links(self) -> list[ClientLink]:
         return [link for link in self._links.values() if isinstance(link, ClientLink)]
+
+
+def _cost(exchange: Exchange) -> Tokens | None:
+    """What the token pays for: an error costs nothing, and of what the answer did not say nobody knows."""
+    told = exchange.tokens
+    if told is None:
+        return Tokens() if exchange.status >= 400 else None
+    return at_least(told, exchange.from_upstream) if exchange.phase is Phase.LEFT else told
 
 
 def _milliseconds(since: float, until: float | None) -> float | None:

@@ -50,14 +50,14 @@ class AccountKeeper:
         self._house = house
         self._looking = False
         self._refused: set[Secret] = set()
-        self._waiting: list[CredentialWaiter] = []
+        self._waiting: list[tuple[CredentialWaiter, Secret | None]] = []
         self._looking_on: list[CredentialWaiter] = []
         self._renewals: dict[str, Renewal] = {}
 
     @property
     def busy(self) -> bool:
         """A login is being renewed, which a shutdown should let end."""
-        return any(renewal.refresher.busy for renewal in self._renewals.values())
+        return any(renewal.refresher.committed for renewal in self._renewals.values())
 
     @property
     def waiting(self) -> int:
@@ -71,7 +71,10 @@ class AccountKeeper:
         ``renewal`` the waiter is told as soon as the files were looked at.
         """
         if waiter is not None:
-            (self._waiting if renewal else self._looking_on).append(waiter)
+            if renewal:
+                self._waiting.append((waiter, refused))
+            else:
+                self._looking_on.append(waiter)
         if refused is not None:
             self._refused.add(refused)
         if not self._looking:
@@ -102,19 +105,23 @@ class AccountKeeper:
         return renewal
 
     def _settle(self) -> None:
-        """Wake who waits once nothing better is to be expected."""
+        """Wake who waits once nothing better is to be expected, or what there is will do."""
         self._house.credential_seen(self.account)
-        if not self._looking:
-            self._wake(self._looking_on)
-        if self._looking or self.account.renewing:
+        if self._looking:
             return
-        self._wake(self._waiting)
-
-    def _wake(self, waiting: list[CredentialWaiter]) -> None:
-        told = list(waiting)
-        waiting.clear()
-        for waiter in told:
+        looking_on, self._looking_on = self._looking_on, []
+        for waiter in looking_on:
             self._house.wake(waiter)
+        waiting, self._waiting = self._waiting, []
+        for waiter, refused in waiting:
+            if self.account.renewing and not self._has_better_than(refused):
+                self._waiting.append((waiter, refused))
+            else:
+                self._house.wake(waiter)
+
+    def _has_better_than(self, refused: Secret | None) -> bool:
+        credential = self.account.credential
+        return credential is not None and credential.token != refused and self.account.usable(self._house.wall)
 
 
 @final

@@ -39,6 +39,11 @@ class Relay(ABC):
         """What the body says that the answer was billed for, by what has come so far."""
         return None
 
+    @property
+    def answer_id(self) -> str | None:
+        """The id of the message that the body is, if it is one that a thread can go on from."""
+        return None
+
     def comment(self) -> bytes | None:
         """A keep-alive that means nothing to the client, or None where none may be sent at this point."""
         return None

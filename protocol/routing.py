@@ -30,6 +30,7 @@ class Surface(Enum):
     BEDROCK = "bedrock"
     VERTEX = "vertex"
     OPENAI = "openai"
+    FORWARDED = "forwarded"
 
 
 class Action(Enum):
@@ -55,6 +56,7 @@ class Action(Enum):
     RELAY_BATCH = "relay_batch"
     CHAT = "chat"
     RESPONSES = "responses"
+    FORWARD = "forward"
     LIST_ACCOUNTS = "list_accounts"
     LIST_MODELS = "list_models"
     SHOW_MODEL = "show_model"
@@ -62,6 +64,8 @@ class Action(Enum):
 
 ID: Final = "{id}"
 """Stands in a pattern for the id of one thing."""
+
+MODELS: Final = "models"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +123,9 @@ class Match(msgspec.Struct, frozen=True):
 
     @property
     def resource(self) -> str | None:
-        """The id that the path names, as it is spelled there."""
+        """The id that the path names, as it is spelled there; none for a model, which no account has made."""
         segments = self.pattern.removeprefix(LEGACY_PREFIX).split("/")
-        if ID not in segments:
+        if ID not in segments or MODELS in segments:
             return None
         path = self.upstream_target.partition(b"?")[0]
         return path.split(b"/")[segments.index(ID)].decode("latin-1")
@@ -263,6 +267,8 @@ ROUTES: Final = (
     *_invoked("/*:streamRawPredict", Surface.VERTEX, "Vertex AI's rawPredict, streamed"),
     Route(("POST",), "/v1/chat/completions", Surface.OPENAI, Action.CHAT, "Chat Completions, translated"),
     Route(("POST",), "/v1/responses", Surface.OPENAI, Action.RESPONSES, "Responses, translated"),
+    Route(("POST",), "/v1/completions", Surface.FORWARDED, Action.FORWARD, "Completions, of a provider that has them"),
+    Route(("POST",), "/v1/embeddings", Surface.FORWARDED, Action.FORWARD, "Embeddings, of a provider that has them"),
     Route(_with_head("GET"), "/v1/models", Surface.OPENAI, Action.LIST_MODELS, "List models, for either API's clients"),
     Route(_with_head("GET"), "/v1/models/{id}", Surface.OPENAI, Action.SHOW_MODEL, "Show a model"),
     # Under the prefix only: at the root /v1/models is the router's own list, and /v1/skills is kept for nobody yet.

@@ -1,9 +1,10 @@
 """Files that several processes share: read again when they change, written under their lock when we have news."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final, Protocol, TypeAlias, final
 
-from protocol.commands import Command, JobResult, LoadFiles, LogLevel, UpdateFiles
+from protocol.commands import AppendFile, Command, JobResult, LoadFiles, LogLevel, UpdateFiles
 from protocol.errors import LocalError
 from protocol.files import Contents, CorruptFile, FilesLoaded, FilesUnchanged, Update, UpdateFailed
 from protocol.identity.token_desk import TokenDesk
@@ -12,6 +13,12 @@ from protocol.values import JobId
 
 POLL_SECONDS: Final = 0.5
 """How often a store is looked at: a token that another process revokes is refused within a second."""
+
+RETRY_SECONDS: Final = 5.0
+"""After news could not be written until they are tried again."""
+
+MOST_UNWRITTEN_BYTES: Final = 1024 * 1024
+"""Of the audit log, while the disk is busy."""
 
 NewCommand: TypeAlias = Callable[[JobId], Command]
 OnChanged: TypeAlias = Callable[[str | None], None]
@@ -63,63 +70,109 @@ class StoreKeeper(TimerOwner):
         self._book = book
         self._house = house
         self._fingerprint: object | None = None
-        self._looking: list[OnChanged] = []
-        self._complaint = ""
+        self._asking: list[OnChanged] = []
+        self._looking = False
+        self._changing = 0
+        self._watching = False
+        self._sharing = False
+        self._share_at = 0.0
+        self._unreadable: str | None = None
+        self._unwritable: str | None = None
+
+    @property
+    def busy(self) -> bool:
+        """A change is on its way to the disk."""
+        return self._changing > 0
 
     def watch(self) -> None:
         """Look at the files every now and then from here on."""
-        if self._book.paths:
+        self._watching = bool(self._book.paths)
+        if self._watching:
             self._house.timers.set(self, Timer.STORE, self._house.now + POLL_SECONDS)
 
+    def rest(self) -> None:
+        """Do nothing more by oneself."""
+        self._watching = False
+        self._house.timers.forget(self)
+
     def timer_fired(self, timer: Timer) -> None:
-        self.look(lambda _: None)
+        if not self._looking:
+            self.look(lambda _: None)
         self.watch()
 
     def look(self, done: OnChanged) -> None:
-        """Read the files if they have changed."""
-        book = self._book
-        self._looking.append(done)
-        if len(self._looking) == 1:
-            self._house.order(lambda job: LoadFiles(job, book.paths, self._fingerprint), self._looked)
+        """Read the files if they have changed. A look that has begun may have missed what the asker knows of."""
+        self._asking.append(done)
+        if not self._looking:
+            self._look()
 
     def change(self, update: Update, done: OnChanged) -> None:
         """Change the files, then the book."""
         book = self._book
+        self._changing += 1
 
         def changed(result: JobResult) -> None:
-            done(self._taken_in(result))
+            self._changing -= 1
+            done(self._changed(result))
 
         self._house.order(lambda job: UpdateFiles(job, book.lock, book.paths, update), changed)
 
-    def _looked(self, result: JobResult) -> None:
-        looking, self._looking = self._looking, []
-        reason = self._taken_in(result)
-        for done in looking:
-            done(reason)
-        news = None if reason else self._book.news(self._house.wall)
-        if news is not None:
-            self.change(news, lambda _: None)
+    def _look(self) -> None:
+        book = self._book
+        asking, self._asking, self._looking = self._asking, [], True
+        self._house.order(lambda job: LoadFiles(job, book.paths, self._fingerprint), partial(self._looked, asking))
+
+    def _looked(self, asking: Sequence[OnChanged], result: JobResult) -> None:
+        self._looking = False
+        if not isinstance(result, FilesUnchanged):  # else what was wrong with them still is
+            self._unreadable = self._complained(self._taken_in(result))
+        for done in asking:
+            done(self._unreadable)
+        if self._watching and self._unreadable is None:
+            self._share()
+        if self._asking and not self._looking:
+            self._look()
+
+    def _changed(self, result: JobResult) -> str | None:
+        """Why nothing came of a change, if so."""
+        self._unwritable = self._complained(self._taken_in(result))
+        if self._unwritable is None:
+            self._unreadable = None
+        return self._unwritable
 
     def _taken_in(self, result: JobResult) -> str | None:
         """Why this result cannot be used, if so."""
-        reason = None
         match result:
-            case FilesUnchanged():
-                pass
             case FilesLoaded():
                 self._fingerprint = result.fingerprint
                 try:
                     self._book.loaded(result.files, self._house.wall)
                 except CorruptFile as error:
-                    reason = str(error)
+                    return str(error)
+                return None
             case UpdateFailed():
-                reason = result.reason
+                return result.reason
             case _:
                 raise LocalError(f"a store's job was answered with {type(result).__name__}")
-        if reason is not None and reason != self._complaint:
+
+    def _complained(self, reason: str | None) -> str | None:
+        """The same, once it is in the log."""
+        if reason is not None and reason not in (self._unreadable, self._unwritable):
             self._house.log(LogLevel.ERROR, reason, {})
-        self._complaint = reason or ""
         return reason
+
+    def _share(self) -> None:
+        """Write what the files lack, unless that is being done or has just failed."""
+        house = self._house
+        news = None if self._sharing or house.now < self._share_at else self._book.news(house.wall)
+        if news is not None:
+            self._sharing = True
+            self.change(news, self._shared)
+
+    def _shared(self, reason: str | None) -> None:
+        self._sharing = False
+        if reason is not None:
+            self._share_at = self._house.now + RETRY_SECONDS
 
 
 @final
@@ -129,11 +182,8 @@ class UsageKeeper(TimerOwner):
     def __init__(self, desk: TokenDesk, house: StoreHouse) -> None:
         self._desk = desk
         self._house = house
-
-    @property
-    def busy(self) -> bool:
-        """Something is not saved yet."""
-        return self._desk.usage.unsaved
+        self._ending = False
+        self._in_vain = False
 
     def counted(self) -> None:
         """Something may have been counted: see that it will be saved."""
@@ -152,7 +202,20 @@ class UsageKeeper(TimerOwner):
             update = desk.usage.saving(known=desk.ledger.ids, wall=house.wall)
             house.order(lambda job: UpdateFiles(job, desk.files.lock, desk.files.usage, update), self._saved)
 
+    def end(self) -> bool:
+        """Save for the last time; whether that is done. What fails now is not tried again."""
+        if not self._ending:
+            self._ending, self._in_vain = True, False
+        if not self._in_vain:
+            self.save()
+        return self._in_vain or not self._desk.usage.unsaved
+
+    def rest(self) -> None:
+        """Do nothing more by oneself."""
+        self._house.timers.forget(self)
+
     def _saved(self, result: JobResult) -> None:
+        self._in_vain = not isinstance(result, FilesLoaded)
         if isinstance(result, FilesLoaded):
             self._desk.usage.saved(result.files)
         else:
@@ -160,3 +223,46 @@ class UsageKeeper(TimerOwner):
             self._house.log(LogLevel.WARN, "token usage cannot be saved", {"reason": reason})
             self._desk.usage.failed(self._house.now)
         self.counted()
+
+
+@final
+class AuditLog:
+    """Adds lines to a file, all that have come meanwhile at once.
+
+    :param path: None keeps no log.
+    """
+
+    def __init__(self, path: str | None, house: StoreHouse) -> None:
+        self._path = path
+        self._house = house
+        self._lines = b""
+        self._writing = False
+
+    @property
+    def busy(self) -> bool:
+        """Something is not on the disk yet."""
+        return self._writing
+
+    def add(self, line: bytes) -> None:
+        """One more line, without its end."""
+        if self._path is None:
+            return
+        if len(self._lines) + len(line) < MOST_UNWRITTEN_BYTES:
+            self._lines += line + b"\n"
+        else:
+            self._complain("the disk does not keep up")
+        self._write(self._path)
+
+    def _write(self, path: str) -> None:
+        if self._lines and not self._writing:
+            lines, self._lines, self._writing = self._lines, b"", True
+            self._house.order(lambda job: AppendFile(job, path, lines), partial(self._written, path))
+
+    def _written(self, path: str, result: JobResult) -> None:
+        self._writing = False
+        if isinstance(result, UpdateFailed):
+            self._complain(result.reason)
+        self._write(path)
+
+    def _complain(self, reason: str) -> None:
+        self._house.log(LogLevel.WARN, "the audit log lacks lines", {"reason": reason})

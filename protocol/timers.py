@@ -63,7 +63,7 @@ class Timers:
 
     def clear(self, owner: TimerOwner, timer: Timer) -> None:
         """Forget one deadline; harmless when it was not set."""
-        if self._armed.pop((owner, timer), None) is not None:
+        if self._armed.pop((owner, timer), None) is not None and len(self._heap) > _COMPACT_ABOVE:
             self._compact_if_sparse()
 
     def forget(self, owner: TimerOwner) -> None:

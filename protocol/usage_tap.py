@@ -38,6 +38,11 @@ class UsageTap(ABC):
     def tokens(self) -> Tokens | None:
         """What the answer was billed for by what has come so far; None as long as it does not say."""
 
+    @property
+    @abstractmethod
+    def answer_id(self) -> str | None:
+        """The id of the message, as soon as it is known."""
+
 
 def tap_for(headers: Headers) -> UsageTap | None:
     """The tap for an answer with these response headers; None for a type or a compression that cannot be read."""
@@ -66,12 +71,13 @@ class StreamUsage(UsageTap):
     told until then. A ``data`` line is taken for a whole JSON document, as all three APIs write it.
     """
 
-    __slots__ = ("_line", "_usage")
+    __slots__ = ("_line", "_message", "_usage")
 
     def __init__(self) -> None:
         self._line = bytearray()
         """What has come of a line that is not complete."""
         self._usage = Usage()
+        self._message: str | None = None
 
     def seen(self, data: bytes) -> None:
         # On the path of every chunk. Nearly all are whole lines after whole lines and say nothing of usage.
@@ -81,6 +87,10 @@ class StreamUsage(UsageTap):
     @property
     def tokens(self) -> Tokens | None:
         return billed(self._usage)
+
+    @property
+    def answer_id(self) -> str | None:
+        return self._message
 
     def _take(self, data: bytes) -> None:
         line = self._line
@@ -99,6 +109,7 @@ class StreamUsage(UsageTap):
                 told = read_usage(line[5:])
                 if told is not None:
                     self._usage = self._usage.updated(told)
+                    self._message = self._message or read_identity(line[5:])
 
 
 @final
@@ -121,6 +132,10 @@ class BodyUsage(UsageTap):
     @property
     def tokens(self) -> Tokens | None:
         return read_tokens(b"".join(self._kept))
+
+    @property
+    def answer_id(self) -> str | None:
+        return read_identity(b"".join(self._kept))
 
 
 @final
@@ -150,6 +165,10 @@ class InflatedUsage(UsageTap):
     def tokens(self) -> Tokens | None:
         return self._tap.tokens
 
+    @property
+    def answer_id(self) -> str | None:
+        return self._tap.answer_id
+
 
 # --- documents --------------------------------------------------------------------------------------------------------
 
@@ -158,6 +177,15 @@ def read_tokens(body: bytes) -> Tokens | None:
     """What a whole answer in one of the three dialects was billed for; None where it does not say."""
     usage = read_usage(body)
     return None if usage is None else billed(usage)
+
+
+def read_identity(document: bytes) -> str | None:
+    """The id of the message that an answer is, or that an event announces."""
+    try:
+        said = _announcements.decode(document)
+    except (ValueError, RecursionError):
+        return None
+    return (said.id if said.message is None else said.message.id) or None
 
 
 def read_usage(document: bytes | msgspec.Raw) -> Usage | None:
@@ -180,6 +208,17 @@ class _Document(msgspec.Struct, frozen=True):
     response: msgspec.Raw = msgspec.Raw(b"null")
 
 
+class _Announced(msgspec.Struct, frozen=True):
+    id: str = ""
+
+
+class _Announcement(msgspec.Struct, frozen=True):
+    """A message, or the event that it begins with."""
+
+    id: str = ""
+    message: _Announced | None = None
+
+
 class _ResponsesUsage(msgspec.Struct, frozen=True):
     """The ``usage`` object of the Responses API, as far as it has a counterpart."""
 
@@ -188,6 +227,7 @@ class _ResponsesUsage(msgspec.Struct, frozen=True):
     input_tokens_details: PromptDetails | None = None
 
 
+_announcements: Final = msgspec.json.Decoder(_Announcement)
 _documents: Final = msgspec.json.Decoder(_Document)
 _messages_usage: Final[msgspec.json.Decoder[Usage | None]] = msgspec.json.Decoder(Usage | None)
 _chat_usage: Final[msgspec.json.Decoder[ChatUsage | None]] = msgspec.json.Decoder(ChatUsage | None)

@@ -15,7 +15,7 @@ from protocol.config import Config
 from protocol.egress import Destination
 from protocol.files import CorruptFile, FileContent, FilesLoaded, FilesUnchanged, Missing, UpdateFailed
 from protocol.gateway import Gateway
-from protocol.identity.login_file import merge_login, recovery_path
+from protocol.identity.login_file import NotMergeable, merge_login, recovery_content, recovery_path
 from protocol.login_jobs import (
     FileResult,
     FileWork,
@@ -30,7 +30,7 @@ from protocol.login_jobs import (
     Unlocked,
     UnlockLogin,
 )
-from protocol.values import ConnId, Peer, PeerKind
+from protocol.values import ConnId, Origin, Peer, PeerKind
 from transports.shell import Shell, Stream
 
 EPOCH: Final = 1_710_806_400.0
@@ -39,9 +39,9 @@ LOCAL: Final = Peer(PeerKind.LOOPBACK, "memory")
 
 
 def counting_entropy() -> Callable[[int], bytes]:
-    """Bytes that never repeat and are the same in every run."""
+    """Bytes that are the same in every run, and never repeat where there are enough of them at a time."""
     numbers = count(1)
-    return lambda size: next(numbers).to_bytes(size, "big")
+    return lambda size: (next(numbers) % 256**size).to_bytes(size, "big")
 
 
 @final
@@ -64,6 +64,11 @@ class MemoryPeer:
         self._shell = shell
         self._stream = stream
         self._untaken: deque[bytes | None] = deque()
+
+    @property
+    def origin(self) -> Origin | None:
+        """Where the router wanted to go; None for a client."""
+        return None if self.destination is None else self.destination.origin
 
     @property
     def conn(self) -> ConnId:
@@ -180,6 +185,8 @@ class MemoryDisk:
     def __init__(self, files: dict[str, FileContent], data_dir: str) -> None:
         self.locked: set[str] = set()
         """Credential files whose lock is held, by the router or by a test."""
+        self.read_only: set[str] = set()
+        """Files that cannot be written."""
         self._files = files
         self._data_dir = data_dir
 
@@ -192,6 +199,8 @@ class MemoryDisk:
             case UpdateFiles():
                 return self._update(job)
             case AppendFile():
+                if job.path in self.read_only:
+                    return self._refused(job.path)
                 before = self._files.get(job.path, b"")
                 self._files[job.path] = (before if isinstance(before, bytes) else b"") + job.data
                 return None
@@ -204,12 +213,18 @@ class MemoryDisk:
         return [(path, self._files.get(path, Missing())) for path in paths]
 
     def _update(self, job: UpdateFiles) -> JobResult:
+        for path in job.paths:
+            if path in self.read_only:
+                return self._refused(path)
         try:
             self._files.update(job.update(self._found(job.paths)))
         except CorruptFile as error:
             return UpdateFailed(str(error))
         found = self._found(job.paths)
         return FilesLoaded(found, tuple(found))
+
+    def _refused(self, path: str) -> UpdateFailed:
+        return UpdateFailed(f"{path} cannot be written: Read-only file system")
 
     def _work_on_login(self, work: FileWork) -> FileResult:
         content = self._files.get(work.path, Missing())
@@ -222,7 +237,12 @@ class MemoryDisk:
             case ReadLogin():
                 return self._read(work.path)
             case SaveLogin():
-                merged = merge_login(content, work.replaced, work.renewed)
+                try:
+                    merged = merge_login(content, work.replaced, work.renewed)
+                except NotMergeable as error:
+                    return self._save_copy(work, str(error))
+                if work.path in self.read_only:
+                    return self._save_copy(work, "Read-only file system")
                 if merged is None:
                     return Superseded(content)
                 self._files[work.path] = merged
@@ -232,6 +252,10 @@ class MemoryDisk:
                 return Unlocked()
             case _:
                 assert_never(work)
+
+    def _save_copy(self, work: SaveLogin, why: str) -> FileResult:
+        self._files[recovery_path(self._data_dir, work.path)] = recovery_content(work.renewed)
+        return LoginSaved(Place.RECOVERY, why)
 
     def _read(self, path: str) -> LoginRead:
         copy = recovery_path(self._data_dir, path)
@@ -246,6 +270,7 @@ class MemoryShell(Shell):
     credential files hold, by path; ``connect_fails`` and ``connect_hangs`` are about upstream connections,
     ``disk_hangs`` is about the files.
 
+    :param beside: another router, whose disk is this one's too; ``files`` do not count then.
     :param watch: is shown every command before it is carried out.
     """
 
@@ -254,11 +279,12 @@ class MemoryShell(Shell):
         config: Config,
         files: Mapping[str, FileContent] | None = None,
         *,
+        beside: "MemoryShell | None" = None,
         watch: Callable[["MemoryShell", Command], None] | None = None,
     ) -> None:
         self.now = 1000.0
         self.logs: list[Log] = []
-        self.files = dict(files or {})
+        self.files: dict[str, FileContent] = dict(files or {}) if beside is None else beside.files
         self.dialled: deque[MemoryPeer] = deque()
         self.connect_fails: Loss | None = None
         self.connect_hangs = False
@@ -268,7 +294,7 @@ class MemoryShell(Shell):
         self.finished = False
         self.wake_at: float | None = None
         self._undone: deque[Job] = deque()
-        self._disk = MemoryDisk(self.files, config.data_dir)
+        self.disk = MemoryDisk(self.files, config.data_dir)
         gateway = Gateway(config, entropy=counting_entropy(), epoch=EPOCH - self.now)
         gateway.opened([(path, self.files.get(path, Missing())) for path in gateway.store_paths])
         super().__init__(gateway, clock=lambda: self.now, report=self.logs.append)
@@ -318,7 +344,7 @@ class MemoryShell(Shell):
         if self.disk_hangs:
             self._undone.append(job)
         else:
-            result = self._disk.carry_out(job)
+            result = self.disk.carry_out(job)
             self.tell_later(lambda: self.gateway.completed(job.job, result, self.now))
 
     def rearm(self, deadline: float | None) -> None:

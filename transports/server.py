@@ -1,5 +1,6 @@
 """What both servers share around their loops: this process's clock and entropy, and how a running server is handled."""
 
+import os
 import secrets
 import socket
 import time
@@ -45,7 +46,7 @@ def new_gateway(config: Config) -> Gateway:
 
     :raises CorruptFile: one of them cannot be understood.
     """
-    gateway = Gateway(config, entropy=secrets.token_bytes, epoch=epoch(), version=version())
+    gateway = Gateway(config, entropy=secrets.token_bytes, epoch=epoch(), version=version(), environment=os.environ)
     opened = disk.load(gateway.store_paths, None)
     if isinstance(opened, FilesLoaded):
         gateway.opened(opened.files)

@@ -1,6 +1,6 @@
 """Has a proxy connect a line to an origin. httpcore speaks HTTP with it, socksio writes and reads the words of SOCKS.
 
-Loaded only where there is a proxy: the two libraries and what they stand on take longer to load than all of the router.
+Loaded only where there is a proxy, because the two libraries and what they stand on take a while.
 """
 
 import base64

@@ -8,16 +8,13 @@ from typing import Final
 
 from cli.accounts import look_at, problem_of
 from cli.checks.findings import Check, Finding, check, failure, may_write, private, warning
-from protocol.config import Config, RefreshMode
+from protocol.config import Config, RefreshMode, UpstreamProvider
 from protocol.identity.accounts import Account
 from protocol.identity.credentials import CREDENTIAL_FILES, Credential, Kind
 from protocol.identity.roster import Roster
 from protocol.values import Secret
 
 PRIMARY: Final = "primary credentials"
-
-USES_ACCOUNTS: Final = "anthropic"
-"""The upstream provider that requests are sent to with an account."""
 
 SOON_SECONDS: Final = 24 * 3600.0
 
@@ -34,7 +31,7 @@ def account_checks(config: Config, wall: float) -> list[Check]:
         if credential is None:
             checks.append(check(label, nothing_in(account), why_nothing(account, config, complaints)))
             continue
-        findings = [*doubts(account, credential, complaints, wall), *file_findings(account, config)]
+        findings = [*doubts(account, config, credential, complaints, wall), *file_findings(account, config)]
         holder = holders.setdefault(credential.token, label)
         if holder != label:
             findings.append(
@@ -54,7 +51,7 @@ def nothing_in(account: Account) -> str:
 
 def why_nothing(account: Account, config: Config, complaints: list[str]) -> Iterator[Finding]:
     yield from map(warning, complaints)
-    if config.upstream_provider.value == USES_ACCOUNTS:
+    if config.upstream_provider is UpstreamProvider.ANTHROPIC:
         yield failure(
             f"no credential was found: log in with Claude Code and CLAUDE_CONFIG_DIR={account.home}, or use an API key"
         )
@@ -73,11 +70,14 @@ def found_in(account: Account, credential: Credential, wall: float) -> str:
     return f"{account.source} (found, {state}), login{until}, {'renewable' if renewable(account) else 'not renewable'}"
 
 
-def doubts(account: Account, credential: Credential, complaints: list[str], wall: float) -> Iterator[Finding]:
+def doubts(
+    account: Account, config: Config, credential: Credential, complaints: list[str], wall: float
+) -> Iterator[Finding]:
     """What is wrong with the credential, and with files that were passed over before it was found."""
     problem = problem_of(account, wall)
     if problem is not None:
-        yield failure(f"{problem}: log in with Claude Code again")
+        told = f"{problem}: log in with Claude Code again"
+        yield failure(told) if config.upstream_provider is UpstreamProvider.ANTHROPIC else warning(told)
     elif credential.expires_at is not None and not renewable(account) and credential.expires_at < wall + SOON_SECONDS:
         yield warning("it ends within a day, and nothing renews it")
     yield from (

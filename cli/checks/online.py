@@ -9,9 +9,8 @@ from typing import Final
 
 from cli.checks.findings import Check, Finding, check, failure, warning
 from cli.checks.reaching import Answer, Unreachable, ask
-from cli.checks.stores import USES_PROVIDER
 from cli.token_admin import contents
-from protocol.config import Config, RefreshMode
+from protocol.config import Config, RefreshMode, UpstreamProvider
 from protocol.egress import Destination, Proxy, choose_proxy
 from protocol.files import CorruptFile
 from protocol.identity.providers import STORE_FILE, ProviderRecord, read_store
@@ -24,7 +23,7 @@ MOST_SKEW_SECONDS: Final = 60.0
 
 def online_checks(config: Config) -> list[Check]:
     """Whom requests are sent to, and the endpoint that renews logins."""
-    if config.upstream_provider.value == USES_PROVIDER:
+    if config.upstream_provider is UpstreamProvider.OPENAI_COMPATIBLE:
         checks = [provider_check(config)]
     else:
         checks = [reach(config, "upstream reachable", config.upstream_base_url, "/v1/models")]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cli.checks.findings import Check, Finding, check, failure, may_write, private, warning
 from cli.token_admin import contents
-from protocol.config import Config, StoragePolicy
+from protocol.config import Config, StoragePolicy, UpstreamProvider
 from protocol.errors import Refusal
 from protocol.files import Contents, CorruptFile, FileContent, Missing
 from protocol.identity.provider_desk import ProviderDesk
@@ -16,8 +16,6 @@ from protocol.identity.sealing import CannotOpen
 from protocol.identity.token_files import BINARY_NAME, TEXT_NAME, read_tokens, token_files
 from protocol.identity.token_usage import read_usage
 from protocol.values import Secret
-
-USES_PROVIDER = "openai-compatible"
 
 STORE_LABELS = {TEXT_NAME: "lino store", BINARY_NAME: "binary store"}
 
@@ -116,14 +114,14 @@ def counted(number: int, thing: str) -> str:
 def providers_check(config: Config, secret: Secret | None, environment: Mapping[str, str]) -> Check:
     """The provider store, each key in it, and the provider that requests are sent to."""
     # A secret that is still to be made has sealed nothing.
-    desk = ProviderDesk(secret or Secret(secrets.token_hex()), config)
+    desk = ProviderDesk(secret or Secret(secrets.token_hex()), config, environment)
 
     def summed_up(files: Contents) -> str:
         desk.loaded(files, 0.0)
         return counted(len(desk.stored), "provider")
 
     found = file_check("provider store", desk.path, summed_up)
-    return check(found.label, found.value, [*found.findings, *key_findings(desk), *selected(desk, config, environment)])
+    return check(found.label, found.value, [*found.findings, *key_findings(desk), *selected(desk, config)])
 
 
 def key_findings(desk: ProviderDesk) -> Iterator[Finding]:
@@ -135,13 +133,13 @@ def key_findings(desk: ProviderDesk) -> Iterator[Finding]:
                 yield warning(str(error))
 
 
-def selected(desk: ProviderDesk, config: Config, environment: Mapping[str, str]) -> Iterator[Finding]:
+def selected(desk: ProviderDesk, config: Config) -> Iterator[Finding]:
     """Whether the provider that requests are sent to can be asked."""
-    if config.upstream_provider.value != USES_PROVIDER:
+    if config.upstream_provider is not UpstreamProvider.OPENAI_COMPATIBLE:
         return
     name = config.openai_compatible_provider_name
     try:
-        provider = desk.providers.resolve(name, environment=environment.get, sealer=desk.sealer, guard=desk.guard)
+        provider = desk.resolve(name)
     except Refusal as refusal:
         yield failure(refusal.message)
     else:

@@ -37,12 +37,14 @@ class Hints:
     :param model: the model as the client calls it.
     :param affinity: stands for the conversation; a digest, so it tells nothing.
     :param previous_message: the id of the message to go on from, where the provider keeps the thread.
+    :param threaded: the provider is asked to keep the conversation, so that a later request may go on from the answer.
     :param file: the id of an uploaded file that the request uses.
     """
 
     model: str | None = None
     affinity: bytes | None = None
     previous_message: str | None = None
+    threaded: bool = False
     file: str | None = None
 
 
@@ -58,8 +60,17 @@ def read_hints(headers: Headers, body: bytes | None, *, files: bool = False) -> 
         model=_text(request.model),
         affinity=_digest(session.encode("utf-8", "replace")) if session else _prefix_digest(request),
         previous_message=_previous_message(request),
-        file=_file_id(body) if files and body else None,
+        threaded=bool(_fields(request.thread)),
+        file=file_in(body) if files and body else None,
     )
+
+
+def file_in(body: bytes) -> str | None:
+    """The id of the first uploaded file in a request, found by the name of its field wherever that stands: within a
+    JSON string the quotes would be escaped.
+    """
+    match = _FILE_ID.search(body)
+    return match[1].decode("ascii") if match else None
 
 
 @final
@@ -213,12 +224,6 @@ def _session_of_user(user: str | None) -> str | None:
         return _text(_fields(user).get("session_id"))
     match = _SESSION_IN_USER.search(user)
     return match[1] if match else None
-
-
-def _file_id(body: bytes) -> str | None:
-    """Found by its name, wherever it stands; within a JSON string the quotes would be escaped."""
-    match = _FILE_ID.search(body)
-    return match[1].decode("ascii") if match else None
 
 
 # --- the stable prefix ------------------------------------------------------------------------------------------------

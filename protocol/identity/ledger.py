@@ -85,9 +85,9 @@ class Ledger:
         """The files, as they were last seen, lack something."""
         return self._kept and bool(self._unsaved)
 
-    def saving(self, wall: float) -> Update:
-        """Add all that is known now to what the files hold. Its result goes to ``loaded``."""
-        return saving(self._book.values(), wall, self._keep_seconds)
+    def saving(self, wall: float, *more: TokenRecord) -> Update:
+        """Add all that is known now, and ``more``, to what the files hold. Its result goes to ``loaded``."""
+        return saving((*self._book.values(), *more), wall, self._keep_seconds)
 
     def loaded(self, files: Contents, wall: float) -> None:
         """The files hold this now: take over what others wrote, keep what is not in there yet.

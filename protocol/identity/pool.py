@@ -199,8 +199,8 @@ class AccountPool:
         :param pin: no other account will do.
         :param preferred: this one if it is free, as affinity has it.
         :param tried: those that this request has failed with already.
-        :param inference: other requests do not count against the limits of inference, so for want of another account
-            they go to one that is limited.
+        :param inference: other requests do not count against the limits of inference: they go to the preferred account
+            also while that is limited, and for want of another to any that is.
         """
         if now >= self._stale_at:
             self._refresh(now)
@@ -208,8 +208,11 @@ class AccountPool:
             return self._pinned(pin, model, tried, now, inference=inference)
         if preferred is not None and preferred not in tried:
             wanted = self._standings.get(preferred)
-            if wanted is not None and wanted.rank is not None and wanted.serves(model, now):
-                return preferred
+            if wanted is not None:
+                if wanted.rank is not None and wanted.serves(model, now):
+                    return preferred
+                if not inference and wanted.takes_others(now):
+                    return preferred
         # What serves() says, without the call: at worst all accounts but the last are out for this model.
         wanted_model = model or ""
         for standing in self._ranked:
@@ -319,7 +322,7 @@ class AccountPool:
         ended: list[Cooldown] = []
         if 200 <= status < 300:
             ended = standing.cooldowns.succeeded(model=model, asked_at=asked_at)
-            if standing.error_at <= asked_at:
+            if standing.usable and standing.error_at <= asked_at:
                 standing.last_error = None
             if not (news or ended):
                 return []

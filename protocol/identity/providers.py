@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 from msgspec import Raw
 
+from protocol.config import OpenAiApi
 from protocol.errors import LocalError, Refusal
 from protocol.files import Contents, CorruptFile, FileContent, Missing, Unreadable
 from protocol.identity.sealing import NONCE_BYTES, Envelope, Sealer
@@ -34,14 +35,6 @@ class ProviderKind(Enum):
     """What a provider is."""
 
     OPENAI_COMPATIBLE = "openai-compatible"
-
-
-class ProviderApi(Enum):
-    """Which of OpenAI's APIs a provider has."""
-
-    CHAT = "chat"
-    RESPONSES = "responses"
-    BOTH = "both"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +55,7 @@ class ProviderRecord:
     api_key_env: str | None = None
     encrypted_api_key: Secret | None = None
     enabled: bool = True
-    api: ProviderApi | None = None
+    api: OpenAiApi | None = None
     proxy: ProxyUrl | None = None
     models_prefix: str | None = None
     unknown: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
@@ -135,7 +128,7 @@ KIND_SPELLINGS: Final = dict.fromkeys(
     (ProviderKind.OPENAI_COMPATIBLE.value, ORIGINAL_KIND, "openai", "openai_like", "litellm"),
     ProviderKind.OPENAI_COMPATIBLE,
 )
-API_SPELLINGS: Final = {api.value: api for api in ProviderApi}
+API_SPELLINGS: Final = {api.value: api for api in OpenAiApi}
 
 STORED_FIELDS: Final = frozenset(
     {
@@ -179,7 +172,7 @@ def _kind(value: object) -> ProviderKind:
     return _spelled(value, KIND_SPELLINGS)
 
 
-def _api(value: object) -> ProviderApi:
+def _api(value: object) -> OpenAiApi:
     return _spelled(value, API_SPELLINGS)
 
 

@@ -208,8 +208,13 @@ class Refresher:
 
     @property
     def busy(self) -> bool:
-        """Work is under way that a shutdown should let end, lest a login be lost."""
+        """A renewal is under way."""
         return self.phase is not Phase.RESTING
+
+    @property
+    def committed(self) -> bool:
+        """Work is under way that a shutdown should let end, lest a login be lost. Waiting for a lock is none."""
+        return self.phase not in (Phase.RESTING, Phase.QUEUEING)
 
     def deadline(self) -> float | None:
         """When ``timed_out`` is due, in monotonic seconds."""

@@ -75,7 +75,10 @@ class Roster:
             now,
         )
         self._pool.set_accounts(self._accounts, now)
-        return [account for name, account in self._accounts.items() if before.get(name) is not account]
+        new = [account for name, account in self._accounts.items() if before.get(name) is not account]
+        for account in new:
+            self._usable.pop(account.name, None)
+        return new
 
     def _made(self, config: Config) -> dict[str, Account]:
         """The accounts that a configuration names."""
@@ -103,25 +106,23 @@ class Roster:
 
     def choose(
         self,
-        call: Call,
         hints: Hints,
         model: str | None,
         tried: AbstractSet[str],
         now: float,
         *,
+        only: str | None = None,
         preferred: str | None = None,
         inference: bool = True,
     ) -> Account | Unavailable:
-        """The account to ask next for this call; ``model`` is the upstream's name of it, ``preferred`` the account to
-        ask where the hints say nothing.
+        """The account to ask next; ``model`` is the upstream's name of it, ``only`` the one account that will do, and
+        ``preferred`` the one to ask where the hints say nothing.
         """
         for change in self._pool.recoveries(now):
             self._report(change)
         if self.has_choice:
             preferred = self._affinity.preferred(hints, now) or preferred
-        choice = self._pool.choose(
-            now, model=model, pin=call.pin, preferred=preferred, tried=tried, inference=inference
-        )
+        choice = self._pool.choose(now, model=model, pin=only, preferred=preferred, tried=tried, inference=inference)
         return choice if isinstance(choice, Unavailable) else self._accounts[choice]
 
     def to_look_at(self, now: float) -> list[Account]:
@@ -211,6 +212,8 @@ class Roster:
 
     def credential_seen(self, account: Account, wall: float, now: float) -> None:
         """The account was looked at: tell the pool what is new about its credential."""
+        if self._accounts.get(account.name) is not account:
+            return  # it is no more, though somebody else may go by its name
         credential = account.credential
         token = None if credential is None else credential.token
         usable = account.worth_sending(wall) or account.renewing

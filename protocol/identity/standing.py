@@ -6,7 +6,7 @@ from typing import Final, final
 
 import msgspec
 
-from protocol.identity.cooldowns import NEVER, Cooldown, Cooldowns
+from protocol.identity.cooldowns import NEVER, Cause, Cooldown, Cooldowns
 from protocol.identity.limits import NO_LIMITS, Limits, Quota, Window
 from protocol.values import Tokens
 
@@ -158,6 +158,11 @@ class Standing:
     def serves(self, model: str | None, now: float) -> bool:
         """Nothing is against this model in particular."""
         return model is None or self.model_until.get(model, NEVER) <= now
+
+    def takes_others(self, now: float) -> bool:
+        """It can be asked what does not count against the limits of inference."""
+        refused = any(cooldown.cause is Cause.UNAUTHORIZED for cooldown in self.cooldowns.running(now))
+        return self.position >= 0 and self.usable and self.has_room and not refused
 
     def limits_read(self, limits: Limits, now: float, wall: float) -> bool:
         """The provider told of the account's limits. Whether that is news: it says the same with many responses."""

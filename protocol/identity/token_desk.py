@@ -54,6 +54,21 @@ class TokenDesk:
         """What the record files lack."""
         return self.ledger.saving(wall) if self.ledger.unsaved else None
 
+    def issued(self, record: TokenRecord, wall: float) -> Update | None:
+        """Record a new token: with this change of the files, or without files at once. A token that cannot be recorded
+        was never issued.
+        """
+        if self.paths:
+            return self.ledger.saving(wall, record)
+        self.ledger.apply(record)
+        return None
+
+    def ended_early(self, change: TokenRecord, wall: float) -> Update | None:
+        """Revoke or end a token: here at once, whatever becomes of the files, which lack this change then."""
+        self.ledger.apply(change)
+        self.ledger.purge(wall)
+        return self.news(wall)
+
     # Requests --------------------------------------------------------------------------------------------------------
 
     def admit(self, call: Call) -> "Bearer":
@@ -66,7 +81,9 @@ class TokenDesk:
         return Bearer(self.ledger.admit(claims, call.wall), self.limits)
 
     def ended(self, call: Call, tokens: Tokens | None, now: float) -> None:
-        """The call is over: settle what it had reserved. ``tokens`` None means that nobody knows what it cost."""
+        """The call is over: settle what it had reserved, or give that back if it was never sent on. ``tokens`` None
+        means that nobody knows what it cost: then it cost all of it.
+        """
         share, call.share = call.share, None
         if share is None:
             return
@@ -88,17 +105,20 @@ class Bearer:
         """Whether the request may be made depends on what is in its body."""
         return bool(self.record.models) or self.record.token_budget is not None
 
-    def reserve(self, call: Call, body: bytes | None = None, *, model: str | None = None) -> None:
+    def reserve(
+        self, call: Call, body: bytes | None = None, *, model: str | None = None, inference: bool = True
+    ) -> None:
         """Take what the request may use out of what the token has left; ``body`` is a Messages request.
 
         :param model: the one that is asked, where the body does not say.
+        :param inference: the answer costs tokens.
         :raises Refusal: 403 for a model that the token is not for, 429 where it has used up a limit.
         """
         share = None
         if body is not None and self.must_show_body:
             asked = read_ask(body)
             require_model(self.record, model or asked.model)
-            share = estimate(len(body), asked.max_tokens)
+            share = estimate(len(body), asked.max_tokens) if inference else None
         call.share = self.limits.reserve(self.record, share, now=call.at)
 
     def require_unlimited(self, what: str) -> None:

@@ -16,6 +16,8 @@ from collections import deque
 from math import ceil
 from typing import Final, final
 
+import msgspec
+
 from protocol.errors import LocalError, Refusal
 from protocol.identity.token_record import TokenRecord
 from protocol.identity.token_usage import TokenUsage, UsageBook, usage_of
@@ -30,6 +32,18 @@ BYTES_PER_TOKEN: Final = 4
 def estimate(body_bytes: int, max_tokens: int | None) -> Tokens:
     """What a request may use: its body as input, and the most output it asks for if it says so."""
     return Tokens(input=body_bytes // BYTES_PER_TOKEN, output=max(max_tokens or 0, 0))
+
+
+BYTES_PER_STREAMED_TOKEN: Final = 64
+"""Of an event stream, where an event of more than a hundred bytes brings a few tokens."""
+
+
+def at_least(told: Tokens, streamed_bytes: int) -> Tokens:
+    """What a stream has cost whose client went away after so many bytes: the provider tells the output at the very end
+    only, so whoever left just before would have it for nothing.
+    """
+    seen = streamed_bytes // BYTES_PER_STREAMED_TOKEN
+    return told if told.output >= seen else msgspec.structs.replace(told, output=seen)
 
 
 def require_model(record: TokenRecord, model: str | None) -> None:

@@ -81,6 +81,11 @@ class UsageBook:
         """All that a token has used, as far as it is known here."""
         return self._counts.get(token_id, NOTHING)
 
+    @property
+    def counts(self) -> Mapping[str, TokenUsage]:
+        """The same of every token that has used anything, by id."""
+        return self._counts
+
     def add(self, token_id: str, usage: TokenUsage, now: float) -> None:
         """Count it, at ``now`` (monotonic seconds)."""
         self._counts[token_id] = self._counts.get(token_id, NOTHING) + usage

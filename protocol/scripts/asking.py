@@ -18,6 +18,7 @@ from protocol.effects import (
     fetch,
     refusal_for,
 )
+from protocol.errors import LocalError, Refusal
 from protocol.identity.accounts import Account
 from protocol.identity.affinity import Hints
 from protocol.identity.cooldowns import Cause
@@ -40,6 +41,10 @@ class Replayable(Protocol):
     def replayable(self) -> bool: ...
 
 
+def never() -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """What the provider is asked.
@@ -50,7 +55,8 @@ class Question:
     :param repeatable: doing it twice does no harm, so it may be asked again after a server error.
     :param at: monotonic seconds; when it is asked.
     :param preferred: the account to ask unless something in ``hints`` belongs to another one.
-    :param elsewhere: a 404 says no more than that this account does not have it.
+    :param only: the account that holds what is asked for, so that no other one can answer.
+    :param elsewhere: whether a 404 says no more than that this account does not have it.
     """
 
     body: Replayable
@@ -61,7 +67,8 @@ class Question:
     counts: bool = True
     repeatable: bool = True
     preferred: str | None = None
-    elsewhere: bool = False
+    only: str | None = None
+    elsewhere: Callable[[], bool] = never
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,26 +94,38 @@ def ask(
     answer: Fetched | Failed | None = None
     for _ in range(persistence.attempts):
         choice = yield from attempt.next_account()
-        if isinstance(choice, Unavailable):
-            return last_word(answer, choice, attempt)
+        if isinstance(choice, Unavailable) or (answer is not None and not question.body.replayable):
+            break
         answer = yield from attempt.at(choice)
         if not attempt.worth_repeating(answer) or attempt.now >= call.at + persistence.seconds:
             break
-    return verbatim(answer)
-
-
-def last_word(answer: Fetched | Failed | None, obstacle: Unavailable, attempt: "Attempt") -> Fetched:
-    """The upstream's own answer, unless there is none, or it says to wait longer than one has to."""
-    sooner = obstacle.account != attempt.last and obstacle.status in LIMITED and obstacle.cause is not Cause.TRIED
-    if answer is None or (sooner and isinstance(answer, Fetched) and answer.head.status in LIMITED):
-        raise obstacle.refusal(attempt.now)
-    return verbatim(answer)
-
-
-def verbatim(answer: Fetched | Failed | None) -> Fetched:
-    if isinstance(answer, Fetched):
+    if isinstance(answer, Fetched) and answer.head.status not in LIMITED:
         return answer
-    raise refusal_for(answer or Failed(FailureKind.UNREACHABLE, "", 0.0))
+    return last_word(answer, attempt.outlook(), attempt)
+
+
+def last_word(answer: Fetched | Failed | None, outlook: Account | Unavailable, attempt: "Attempt") -> Fetched:
+    """The upstream's own answer, unless there is none, or it says to wait longer than one has to."""
+    if isinstance(answer, Failed):
+        raise refusal_for(answer)
+    if isinstance(outlook, Unavailable):
+        if answer is None or _is_sooner(outlook, attempt):
+            raise outlook.refusal(attempt.now)
+    elif answer is not None:
+        raise Refusal(429 if answer.head.status == 429 else 529, ANOTHER_CAN, headers=[(b"retry-after", b"1")])
+    if answer is None:
+        raise LocalError("an account that can be asked was not")
+    return answer
+
+
+ANOTHER_CAN: Final = "the account that was asked cannot answer now, but another one can; try again"
+"""To a request that could not be sent a second time, or had been sent often enough."""
+
+
+def _is_sooner(obstacle: Unavailable, attempt: "Attempt") -> bool:
+    """Another account than the one asked last can answer by itself, and before that one."""
+    passes = obstacle.retry_at is not None and obstacle.status != 502 and obstacle.cause is not Cause.TRIED
+    return passes and obstacle.account != attempt.last
 
 
 @final
@@ -119,27 +138,34 @@ class Attempt:
         self._call = call
         self._roster = roster
         self._question = question
+        self._only = call.pin or question.only
         self._tried: set[str] = set()
+        self._late: dict[str, Account] = {}
+        self._waited: set[str] = set()
 
     def next_account(self) -> Generator[Effect, Outcome, Account | Unavailable]:
-        """One that has a credential to send; waits for files and renewals where that is needed."""
-        roster = self._roster
-        for account in roster.to_look_at(self.now):
+        """One that has a credential to send. One whose credential has first to be found or renewed is waited for only
+        when nobody else can answer.
+        """
+        for account in self._roster.to_look_at(self.now):
             self.now = yield from check_credentials(account.name, wait=False)
-        looked = False
         while True:
-            choice = self._choose()
+            choice = self.outlook()
             if isinstance(choice, Unavailable):
-                if looked or choice.status != 502:
+                late = self._next_to_wait_for(choice)
+                if late is None:
                     return choice
-                looked = True
-                for account in roster.without_credential(self.now):
-                    if account.renewable or not account.fresh(self.now):
-                        self.now = yield from check_credentials(account.name)
-                continue
-            if (yield from self._ready(choice)):
+                self._late.pop(late.name, None)
+                self._waited.add(late.name)
+                self.now = yield from check_credentials(late.name)
+            elif self._is_ready(choice):
+                # What is known is used at once, while the files are looked at; should it be void, a 401 will tell.
+                for account in (choice, *self._late.values()):
+                    if not account.fresh(self.now):
+                        self.now = yield from check_credentials(account.name, wait=False)
                 return choice
-            self._tried.add(choice.name)
+            else:
+                self._late[choice.name] = choice
 
     def at(self, account: Account) -> Generator[Effect, Outcome, Fetched | Failed]:
         """What this account brings."""
@@ -157,29 +183,39 @@ class Attempt:
 
     def worth_repeating(self, answer: Fetched | Failed) -> bool:
         """Another account may do better, and nothing is done twice."""
-        if self._call.pin is not None or not self._question.body.replayable:
+        question = self._question
+        if self._only is not None or not question.body.replayable:
             return False
         if isinstance(answer, Failed):
             return answer.kind in NOT_CONNECTED
-        status, question = answer.head.status, self._question
-        return status in LIMITED or (status >= 500 and question.repeatable) or (status == 404 and question.elsewhere)
+        status = answer.head.status
+        return status in LIMITED or (status >= 500 and question.repeatable) or (status == 404 and question.elsewhere())
 
-    def _choose(self) -> Account | Unavailable:
+    def outlook(self) -> Account | Unavailable:
+        """Who could be asked now."""
         question = self._question
         return self._roster.choose(
-            self._call, question.hints, question.model, self._tried, self.now, preferred=question.preferred,
-            inference=question.counts,
+            question.hints, question.model, {*self._tried, *self._late}, self.now, only=self._only,
+            preferred=question.preferred, inference=question.counts,
         )  # fmt: skip
 
-    def _ready(self, account: Account) -> Generator[Effect, Outcome, bool]:
-        """Whether there is a credential worth sending. A known one is used at once, while its files are looked at;
-        should it be replaced, a 401 will tell. For one whose time is over the next is waited for.
-        """
+    def _is_ready(self, account: Account) -> bool:
+        """Its credential can be sent; an expired one that nothing can renew only after a look at the files."""
         wall = self._call.wall_at(self.now)
-        if account.fresh(self.now) and account.worth_sending(wall):
-            return True
-        self.now = yield from check_credentials(account.name, wait=not account.usable(wall))
-        return account.worth_sending(self._call.wall_at(self.now))
+        seen = account.name in self._waited or account.fresh(self.now)
+        return account.usable(wall) or (seen and account.worth_sending(wall))
+
+    def _next_to_wait_for(self, obstacle: Unavailable) -> Account | None:
+        """An account that may have a credential once its files were looked at, or its login is renewed."""
+        candidates = list(self._late.values())
+        if obstacle.status == 502:
+            missing = self._roster.without_credential(self.now)
+            candidates += [account for account in missing if account.renewable or not account.fresh(self.now)]
+        for account in candidates:
+            untried = account.name not in self._waited and account.name not in self._tried
+            if untried and self._only in (None, account.name):
+                return account
+        return None
 
     def _renewed(
         self, account: Account, refused: Credential, answer: Fetched

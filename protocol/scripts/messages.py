@@ -8,15 +8,16 @@ from typing import Final
 from protocol.call import Call
 from protocol.effects import Reply, Script, UpstreamRequest, peek_body
 from protocol.event_relay import EventStreamPassthrough, MeteredPassthrough
-from protocol.identity.affinity import read_hints
+from protocol.identity.affinity import file_in, read_hints
 from protocol.identity.credentials import Credential, authorize
 from protocol.identity.roster import Roster
 from protocol.identity.token_desk import Bearer
 from protocol.relays import Passthrough
 from protocol.request_body import RequestBody
-from protocol.resource_id import IdTap
+from protocol.resource_id import IdTap, message_id
 from protocol.results_url import ResultsUrlRelay
 from protocol.scripts.asking import NO_HINTS, Persistence, Question, ask
+from protocol.scripts.file_in_use import FileInUse
 from protocol.usage_tap import tap_for
 from protocol.values import BaseUrl, Headers, RequestHead, ResponseHead
 from protocol.wire.headers import first, is_event_stream, is_identity, is_json, request_headers, response_headers
@@ -56,22 +57,31 @@ class Desk:
 
 def relay(call: Call, body: RequestBody, bearer: Bearer, desk: Desk, target: Target) -> Script:
     """An inference call: swap the credential, ask, hand the answer on."""
-    at, hints, seen = call.at, NO_HINTS, None
-    if desk.roster.has_choice or bearer.must_show_body:
+    roster, at, seen, hints = desk.roster, call.at, None, NO_HINTS
+    if roster.has_choice or bearer.must_show_body:
         peeked = yield from peek_body(desk.most if bearer.must_show_body else desk.peek_limit)
         at, seen = peeked.at, peeked.body
-        hints = read_hints(call.head.headers, seen, files=desk.roster.holds_resources)
-    bearer.reserve(call, seen)
+        hints = read_hints(call.head.headers, seen, files=roster.holds_resources)
+    inference = not call.head.path.endswith(b"/count_tokens")
+    bearer.reserve(call, seen or b"", inference=inference)
+    file = FileInUse(roster, hints, seen)
     question = Question(
         body,
         request_with(call, target),
         at,
         hints,
         model=hints.model,
-        counts=not call.head.path.endswith(b"/count_tokens"),
+        counts=inference,
+        only=file.holder,
+        elsewhere=file.is_elsewhere,
     )
-    fetched = yield from ask(call, desk.roster, question, desk.persistence)
-    yield reply(fetched.head, target, metered=True)
+    fetched = yield from ask(call, roster, question, desk.persistence)
+    file.answered(call, fetched.head.status)
+    answer = reply(fetched.head, target, metered=True)
+    if hints.threaded and call.account is not None and 200 <= fetched.head.status < 300:
+        remember = partial(roster.remember_message, name=call.account, now=fetched.at)
+        answer = replace(answer, relay=IdTap(answer.relay, remember, message_id))
+    yield answer
 
 
 def relay_resource(
@@ -87,22 +97,29 @@ def relay_resource(
     bearer.reserve(call)
     roster = desk.roster
     holder = None if resource is None else roster.holder(resource)
-    call.pin = call.pin or holder
+    at, makes = call.at, roster.has_choice and resource is None and call.head.method == b"POST"
+    if makes:
+        target = replace(target, readable=True)
+        if roster.holds_resources and is_json(call.head.headers):  # a batch, perhaps of messages with a file
+            peeked = yield from peek_body(desk.peek_limit)
+            at, file = peeked.at, file_in(peeked.body or b"")
+            holder = None if file is None else roster.holder(file)
     question = Question(
         body,
         request_with(call, target),
-        call.at,
+        at,
         preferred=roster.first,
+        only=holder,
         counts=False,
         repeatable=call.head.method in (b"GET", b"HEAD"),
-        elsewhere=resource is not None and holder is None,
+        elsewhere=lambda: resource is not None and holder is None,
     )
     fetched = yield from ask(call, roster, question, desk.persistence)
     answer = reply(fetched.head, target)
-    if roster.has_choice and 200 <= fetched.head.status < 300 and call.account is not None:
+    if 200 <= fetched.head.status < 300 and call.account is not None:
         if resource is not None:
             roster.remember_resource(resource, call.account)
-        elif call.head.method == b"POST":
+        elif makes:
             answer = replace(answer, relay=IdTap(answer.relay, partial(roster.remember_resource, name=call.account)))
     yield answer
 
@@ -139,10 +156,10 @@ def reply(head: ResponseHead, target: Target, *, metered: bool = False) -> Reply
     if target.results_base is not None and is_json(head.headers) and is_identity(head.headers):
         return Reply(answer, ResultsUrlRelay(target.results_base), None)
     tap = tap_for(head.headers) if metered else None
-    return Reply(answer, Passthrough() if tap is None else MeteredPassthrough(tap), _announced_length(head))
+    return Reply(answer, Passthrough() if tap is None else MeteredPassthrough(tap), announced_length(head))
 
 
-def _announced_length(head: ResponseHead) -> int | None:
+def announced_length(head: ResponseHead) -> int | None:
     """A Content-Length that counts: beside a Transfer-Encoding it does not (RFC 9112 section 6.3)."""
     announced = first(head.headers, b"content-length")
     return None if announced is None or first(head.headers, b"transfer-encoding") is not None else int(announced)

@@ -26,9 +26,8 @@ def metrics_page(call: Call, metrics: Metrics, roster: Roster, in_flight: InFlig
 def usage(call: Call, metrics: Metrics, roster: Roster, desk: TokenDesk, in_flight: InFlight) -> Script:
     """The same as JSON under the original's keys, and what each token has used."""
     counted = metrics.usage(in_flight=in_flight(), accounts=roster.snapshots(call.at))
-    tokens = {
-        record.id: {"label": record.label, **msgspec.structs.asdict(used)}
-        for record in desk.ledger.records()
-        if (used := desk.usage.of(record.id)).requests
-    }
+    tokens = {}
+    for token_id, used in desk.usage.counts.items():
+        record = desk.ledger.find(token_id)
+        tokens[token_id] = {"label": "" if record is None else record.label, **msgspec.structs.asdict(used)}
     yield answered({**counted, "tokens": tokens})

@@ -32,6 +32,7 @@ def upsert_provider(call: Call, desk: ProviderDesk, entropy: Callable[[int], byt
     except FieldFault as fault:
         raise Refusal(400, str(fault), param=fault.field) from None
     call.annotations["provider"] = draft.record.name
+    call.annotations["base_url"] = str(draft.record.base_url)
     update = upsert(desk.path, [draft], desk.sealer, entropy)
     yield from change_store(Store.PROVIDERS, update)
     (record,) = update.outcome(desk.contents)

@@ -9,6 +9,7 @@ from msgspec import Meta
 from protocol.call import Call
 from protocol.effects import Answer, Effect, Outcome, Script, Store, change_store, read_body
 from protocol.errors import Refusal
+from protocol.files import Update
 from protocol.identity.token_desk import TokenDesk
 from protocol.identity.token_record import TokenRecord, expiration, issuance, revocation
 from protocol.identity.tokens import issue
@@ -52,7 +53,7 @@ def issue_token(call: Call, desk: TokenDesk, secret: Secret, entropy: Callable[[
         models=asked.models,
     )
     call.annotations["issued"] = record.id
-    yield from enter(desk, record, call)
+    yield from write(desk.issued(record, call.wall))
     limits = {name: value for name, value in record.fields().items() if name in LIMITS}
     answer = {
         "token": issued.token.reveal(),
@@ -80,22 +81,25 @@ def show_token(call: Call, desk: TokenDesk, token_id: str) -> Script:
     """One record."""
     if desk.paths:
         yield from change_store(Store.TOKENS)
-    yield answered(shown(found(desk, token_id), desk))
+    record = yield from found(desk, token_id)
+    yield answered(shown(record, desk))
 
 
 def revoke_token(call: Call, desk: TokenDesk) -> Script:
     """From the answer on the token is refused, here at once and by other routers within a second."""
     asked = yield from read_json(call, IdRequest, "revocation")
-    call.annotations["revoked"] = found(desk, asked.id).id
-    yield from enter(desk, revocation(asked.id), call)
+    record = yield from found(desk, asked.id)
+    call.annotations["revoked"] = record.id
+    yield from write(desk.ended_early(revocation(record.id), call.wall))
     yield answered({"revoked": asked.id})
 
 
 def expire_token(call: Call, desk: TokenDesk) -> Script:
     """The token ends now."""
     asked = yield from read_json(call, IdRequest, "expiration")
-    call.annotations["expired"] = found(desk, asked.id).id
-    yield from enter(desk, expiration(asked.id, call.wall), call)
+    record = yield from found(desk, asked.id)
+    call.annotations["expired"] = record.id
+    yield from write(desk.ended_early(expiration(record.id, call.wall), call.wall))
     yield answered({"expired": asked.id})
 
 
@@ -120,20 +124,24 @@ def read_json(call: Call, kind: type[T], what: str) -> Generator[Effect, Outcome
         raise Refusal(400, f"not a valid {what}: it is not UTF-8") from None
 
 
-def enter(desk: TokenDesk, news: TokenRecord, call: Call) -> Generator[Effect, Outcome, None]:
-    """Put a change into the book, and go on once it is on the disk."""
-    desk.ledger.apply(news)
-    update = desk.news(call.wall)
-    if update is not None:
-        yield from change_store(Store.TOKENS, update)
+def write(change: Update | None) -> Generator[Effect, Outcome, None]:
+    """Go on once a change of the files, if there is one, is on the disk.
+
+    :raises Refusal: 503 where that cannot be.
+    """
+    if change is not None:
+        yield from change_store(Store.TOKENS, change)
 
 
-def found(desk: TokenDesk, token_id: str) -> TokenRecord:
-    """The record of this id.
+def found(desk: TokenDesk, token_id: str) -> Generator[Effect, Outcome, TokenRecord]:
+    """The record of this id, also if another process has just made it.
 
     :raises Refusal: 404 where there is none.
     """
     record = desk.ledger.find(token_id)
+    if record is None and desk.paths:
+        yield from change_store(Store.TOKENS)
+        record = desk.ledger.find(token_id)
     if record is None:
         raise Refusal(404, "there is no record of a token with this id")
     return record

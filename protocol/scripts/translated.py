@@ -6,7 +6,7 @@ from typing import Final
 from urllib.parse import parse_qs
 
 from protocol.call import Call, http_date
-from protocol.effects import Answer, Reply, Script, UpstreamRequest, read_body, read_response
+from protocol.effects import Answer, Reply, Script, UpstreamRequest, read_response, wait_for_body
 from protocol.errors import Refusal
 from protocol.identity.affinity import read_hints
 from protocol.identity.credentials import Credential, authorize
@@ -14,6 +14,7 @@ from protocol.identity.roster import Roster
 from protocol.identity.token_desk import Bearer
 from protocol.relays import Relay
 from protocol.scripts.asking import NO_HINTS, Persistence, Question, ask
+from protocol.scripts.file_in_use import FileInUse
 from protocol.scripts.messages import EVENT_STREAM_HEADERS
 from protocol.translate import models as model_pages
 from protocol.translate.call import TranslatedRequest, TranslationOptions
@@ -71,7 +72,8 @@ def complete(call: Call, bearer: Bearer, roster: Roster, bridge: Bridge, transla
     if not is_identity(call.head.headers):
         raise Refusal(415, "send the request body without a content-encoding")
     options = TranslationOptions(drop_unsupported=bridge.drop_unsupported, stream=_stream_in_query(call.head.target))
-    body = yield from read_body(bridge.max_body)
+    whole = yield from wait_for_body(bridge.max_body)
+    body = whole.body
     asked = translation.request(body, models=bridge.models, options=options)
     call.annotations["model"] = asked.upstream_model
     bearer.reserve(call, asked.body, model=asked.upstream_model)
@@ -79,9 +81,14 @@ def complete(call: Call, bearer: Bearer, roster: Roster, bridge: Bridge, transla
     def request_with(credential: Credential) -> UpstreamRequest:
         return UpstreamRequest(bridge.base.origin, upstream_head(call.head, asked, credential, bridge.base), asked.body)
 
-    hints = read_hints(call.head.headers, body) if roster.has_choice else NO_HINTS
-    question = Question(FixedBody(), request_with, call.at, hints, model=asked.upstream_model)
+    hints = read_hints(call.head.headers, body, files=roster.holds_resources) if roster.has_choice else NO_HINTS
+    file = FileInUse(roster, hints, body if roster.has_choice else None)
+    question = Question(
+        FixedBody(), request_with, whole.at, hints, model=asked.upstream_model, only=file.holder,
+        elsewhere=file.is_elsewhere,
+    )  # fmt: skip
     fetched = yield from ask(call, roster, question, bridge.persistence)
+    file.answered(call, fetched.head.status)
     head, created = fetched.head, int(call.wall)
     headers = answer_headers(head, asked)
     plain = is_identity(head.headers)

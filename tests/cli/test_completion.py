@@ -45,7 +45,7 @@ def test_another_shell_exits_2(tmp_path: Path) -> None:
         ("link-assistant-router doctor --on", ["plain,--online"]),
         ("link-assistant-router --claude-code-home x", ["file,x"]),
         ("link-assistant-router completion ", ["plain,bash", "plain,zsh", "plain,fish"]),
-        ("link-assistant-router --label ", []),
+        ("link-assistant-router tokens issue --label ", []),
     ],
 )
 def test_commands_options_and_words_are_offered(words: str, offers: list[str], tmp_path: Path) -> None:

@@ -1,6 +1,4 @@
 import json
-import os
-import time
 from pathlib import Path
 
 import pytest
@@ -125,8 +123,5 @@ def test_labels_stay_short(tmp_path: Path) -> None:
 
 
 def test_a_machine_without_a_home_is_looked_at_too(tmp_path: Path) -> None:
-    began = time.monotonic()
-    result = invoke(["doctor"], tmp_path, {**QUIET, "HOME": ""})
-    assert result.exit_code in {0, 1}
-    assert f"claude_code_home       : {os.sep}root{os.sep}.claude" in result.stdout
-    assert time.monotonic() - began < 10
+    _, shown = run(tmp_path, HOME="")
+    assert "\nclaude_code_home       : /root/.claude\n" in shown

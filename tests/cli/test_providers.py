@@ -148,6 +148,7 @@ def test_a_provider_may_be_stored_without_being_used(tmp_path: Path) -> None:
         (["--name", "x", "--base-url", "http://x", "--api-key-env", "TOKEN_SECRET"], "is the router's own"),
         (["--name", "x", "--base-url", "http://x", "--api-key", "k", "--api-key-stdin"], "exclude each other"),
         (["--name", "x", "--base-url", "http://x", "--envelope", "v3"], "'v3' is not one of"),
+        (["--name", "x", "--base-url", "http://x", "--model", "\udc80"], "it is not text in UTF-8"),
     ],
 )
 def test_a_provider_that_cannot_be_exits_2_and_names_the_field(
@@ -219,7 +220,7 @@ def test_a_store_that_cannot_be_understood_is_named_and_left_alone(tmp_path: Pat
 def test_commands_and_routers_lock_the_same_file(tmp_path: Path) -> None:
     config = Config(data_dir=str(tmp_path), token_secret=Secret(SECRET))
     StoredProviders(config, lambda _: None).add({"name": "a", "base_url": "http://a"})
-    desk = ProviderDesk(Secret(SECRET), config)
+    desk = ProviderDesk(Secret(SECRET), config, {})
     assert {str(path) for path in tmp_path.iterdir()} == {desk.lock, *desk.paths}
 
 

@@ -3,13 +3,18 @@ import stat
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import Result
+from hypothesis import given
+from hypothesis import strategies as st
 
-from protocol.identity.tokens import TokenVerifier
+from cli.tokens import read_id, show_token
+from protocol.identity.tokens import PREFIX, TokenVerifier
 from protocol.values import Secret
 from tests.cli.support import SECRET, invoke, start
 from tests.contracts.checkout import ROOT
@@ -218,11 +223,19 @@ def test_a_token_stands_for_its_id(command: str, tmp_path: Path) -> None:
     assert answer["token"] not in result.output
 
 
-@pytest.mark.parametrize("text", ["la_sk_", "la_sk_a.b.c", "la_sk_eyJhbGciOiJIUzI1NiJ9.e30.x"])
+@pytest.mark.parametrize("text", ["la_sk_", "la_sk_a.b.c", "la_sk_é", "la_sk_eyJhbGciOiJIUzI1NiJ9.e30.x"])
 def test_what_is_no_token_stands_for_nothing(text: str, tmp_path: Path) -> None:
     result = run(tmp_path, "revoke", text)
     assert (result.exit_code, result.stdout) == (2, "")
     assert "this token cannot be read; give its id" in result.stderr
+
+
+@given(st.text() | st.from_regex(r"\A[\w-]*\.[\w-]*\.[\w-]*\Z"), st.booleans())
+def test_any_text_is_an_id_a_token_or_refused(text: str, with_prefix: bool) -> None:
+    presented = PREFIX + text if with_prefix or text.startswith(PREFIX) else text
+    with suppress(click.BadParameter):
+        read = read_id(click.Context(show_token), show_token.params[0], presented)
+        assert read == presented or presented.startswith(PREFIX)
 
 
 @pytest.mark.parametrize("command", ["revoke", "expire"])
@@ -230,6 +243,23 @@ def test_what_cannot_be_an_id_exits_2(command: str, tmp_path: Path) -> None:
     result = run(tmp_path, command, "x" * 300)
     assert (result.exit_code, result.stdout) == (2, "")
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["show", "\udc80"],
+        ["revoke", "la_sk_\udc80"],
+        ["issue", "--label", "\udc80"],
+        ["issue", "--account", "\udc80"],
+        ["issue", "--model", "\udc80"],
+    ],
+)
+@pytest.mark.parametrize("where", [[], ["--url", "http://127.0.0.1:9"]])
+def test_what_is_not_utf_8_exits_2(arguments: list[str], where: list[str], tmp_path: Path) -> None:
+    result = run(tmp_path, *arguments, *where)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "it is not text in UTF-8" in result.stderr
 
 
 @pytest.mark.parametrize("limit", ["--max-requests", "--requests-per-minute", "--token-budget"])

@@ -91,21 +91,13 @@ def test_a_login_opens_a_proxy_and_is_not_told_to_anybody(
     assert not any(secret in f"{router.logs!r}{secure.requests[-1]!r}" for secret in SECRETS)
 
 
-@pytest.mark.parametrize(
-    ("scheme", "login", "words"),
-    [
-        ("http", "", "407"),
-        ("http", "ada:wrong@", "407"),
-        ("socks5", "", "it closed the connection"),
-        ("socks5", "ada:wrong@", "it closed the connection"),
-    ],
-)
+@pytest.mark.parametrize(("scheme", "words"), [("http", "407"), ("socks5", "it closed the connection")])
 def test_without_the_right_login_nothing_reaches_the_provider(
-    loop: str, upstream: PracticeUpstream, strict_proxy: ForwardProxy, scheme: str, login: str, words: str
+    loop: str, upstream: PracticeUpstream, strict_proxy: ForwardProxy, scheme: str, words: str
 ) -> None:
     before = len(upstream.requests)
     with (
-        RunningRouter(loop, upstream.origin, ALL_PROXY=f"{scheme}://{login}127.0.0.1:{strict_proxy.port}") as router,
+        RunningRouter(loop, upstream.origin, ALL_PROXY=f"{scheme}://ada:wrong@127.0.0.1:{strict_proxy.port}") as router,
         new_client(router.origin) as client,
         pytest.raises(anthropic.InternalServerError, match=words) as failed,
     ):
@@ -157,12 +149,11 @@ def test_a_client_that_leaves_a_stream_ends_the_tunnel(
     assert record.writes < 1000
 
 
-@pytest.mark.parametrize("scheme", ["http", "socks5"])
-def test_a_proxy_that_dies_mid_stream_is_never_a_clean_end(loop: str, upstream: PracticeUpstream, scheme: str) -> None:
+def test_a_proxy_that_dies_mid_stream_is_never_a_clean_end(loop: str, upstream: PracticeUpstream) -> None:
     kinds: list[str] = []
     with (
         ForwardProxy() as proxy,
-        RunningRouter(loop, upstream.origin, ALL_PROXY=f"{scheme}://127.0.0.1:{proxy.port}") as router,
+        RunningRouter(loop, upstream.origin, ALL_PROXY=f"http://127.0.0.1:{proxy.port}") as router,
         new_client(router.origin) as client,
     ):
         with (

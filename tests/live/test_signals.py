@@ -106,3 +106,30 @@ def test_a_router_may_be_stopped_as_soon_as_it_listens(loop: str, upstream: Prac
     for _ in range(20):
         with RunningRouter(loop, upstream.origin):
             pass
+
+
+def test_settings_are_read_again_on_sighup_without_touching_a_stream(
+    loop: str, upstream: PracticeUpstream, tmp_path: Path
+) -> None:
+    (tmp_path / ".lenv").write_text("MODEL_MAP: gpt-4o=claude-haiku-4-5\nUPSTREAM_IDLE_CONNECTIONS: 5\n")
+    with RouterProcess(loop, tmp_path, upstream.origin) as router:
+        stream = streaming(router, "/size 60\n/slow 10")
+        (tmp_path / ".lenv").write_text(
+            "MODEL_MAP: gpt-4o=claude-opus-4-7\nUPSTREAM_IDLE_CONNECTIONS: 6\nDISABLE_METRICS: yes\n"
+        )
+        router.send_signal(signal.SIGHUP)
+        router.said(b"MODEL_MAP has changed")
+        router.said(b"UPSTREAM_IDLE_CONNECTIONS has changed, which takes effect with the next start")
+        client = http.client.HTTPConnection(router.address)
+        client.request("GET", "/metrics")
+        answer = client.getresponse()
+        answer.read()
+        assert answer.status == 404
+        (tmp_path / ".lenv").write_text("DISABLE_METRICS: perhaps\n")
+        router.send_signal(signal.SIGHUP)
+        router.said(b"the settings stay as they are")
+        client.request("GET", "/metrics")
+        assert client.getresponse().status == 404
+        client.close()
+        assert stream.until(LAST_CHUNK), "the stream went on to its end"
+        stream.close()

@@ -32,19 +32,22 @@ from protocol.translate.responses_request import translate_responses_request
 from protocol.translate.responses_response import translate_responses_response
 from protocol.translate.responses_stream import ResponsesStream
 from tests.properties.test_request_translation import anthropic_id, outcome, replace_somewhere, values
-from tests.protocol.translate.onto_openai.test_chat_golden import GOLDEN, request_of
+from tests.protocol.translate.onto_openai.test_golden import GOLDEN, request_of
 from tests.support.anthropic_accumulator import accumulate_message
 from tests.support.anthropic_streams import Story, stories
 from tests.support.anthropic_streams import messages as anthropic_messages
 from tests.support.anthropic_streams import tell as tell_message
 from tests.support.chat_streams import Answer, answers, frame
 from tests.support.grammar import End, check_anthropic, check_chat, check_responses
-from tests.support.messages_requests import assistant, chat_body, result, use, user
+from tests.support.messages_requests import assistant, described, result, use, user
 from tests.support.openai_accumulators import accumulate_responses
 from tests.support.openai_requests import SONNET, body_of, model_table
-from tests.support.splits import cut_points, split
+from tests.support.splits import byte_by_byte, cut_points, split
 
 CREATED = 1_790_000_000
+SLOWLY = 1_000
+"""How much of a stream arrives byte by byte."""
+
 NAMES = ("get_weather", "run", "a_short_name")
 CUT = Refusal(502, "the upstream connection broke")
 RESPONSES = TranslatedRequest(
@@ -94,7 +97,8 @@ def test_a_stream_adds_up_to_the_whole_message(answer: Answer, call: CarriedRequ
 def test_a_stream_ignores_read_boundaries(answer: Answer, call: CarriedRequest, cuts: list[int]) -> None:
     whole = relayed(relay(call), [answer.stream])
     assert relayed(relay(call), split(answer.stream, cuts)) == whole
-    assert relayed(relay(call), [answer.stream[at : at + 1] for at in range(len(answer.stream))]) == whole
+    slowly = [*byte_by_byte(answer.stream[:SLOWLY]), answer.stream[SLOWLY:]]
+    assert relayed(relay(call), slowly) == whole
 
 
 @given(answer=answers(NAMES), call=calls(), at=st.integers(0, 1 << 16), aborted=st.booleans())
@@ -138,14 +142,14 @@ def test_the_stream_corpora_hold(name: str, path: Path) -> None:
     CHECKS[name](path.read_bytes())
 
 
+@pytest.mark.parametrize("read", [message_from_completion, message_from_response])
 @given(body=st.binary(max_size=200) | values.map(lambda value: json.dumps(value).encode()), call=calls())
 @example(body=b'{"choices":[{"message":{"content":' + b"[" * 3000, call=CarriedRequest(
     body=b"", requested_model="m", upstream_model="m", stream=False
 ))  # fmt: skip
-def test_any_body_gives_a_message_or_a_refusal(body: bytes, call: CarriedRequest) -> None:
-    for read in (message_from_completion, message_from_response):
-        refusal, message = outcome(lambda read=read: read(body, call, identity="req_1"))
-        assert refusal is not None or json.loads(message)["type"] == "message"
+def test_any_body_gives_a_message_or_a_refusal(read: Callable[..., bytes], body: bytes, call: CarriedRequest) -> None:
+    refusal, message = outcome(lambda: read(body, call, identity="req_1"))
+    assert refusal is not None or json.loads(message)["type"] == "message"
 
 
 @given(status=st.integers(100, 999), body=st.binary(max_size=80) | values.map(lambda value: json.dumps(value).encode()))
@@ -217,12 +221,12 @@ def test_what_this_router_says_as_responses_it_reads_back(story: Story) -> None:
     call = CarriedRequest(body=b"", requested_model="m", upstream_model="m", stream=True, shows_thinking=True)
     _, whole = as_responses(story)
     back = json.loads(message_from_response(whole, call, identity="req_1"))
-    for kind, field in (("tool_use", "input"), ("thinking", "thinking")):
-        made = [block[field] for block in story.message["content"] if block["type"] == kind]
-        read = [block[field] for block in back["content"] if block["type"] == kind]
-        assert read == made or kind == "thinking"  # one that was redacted has no text, and is told as a block without
-    called = any(block["type"] == "tool_use" for block in story.message["content"])
-    if story.message["stop_reason"] != "a_reason_of_tomorrow" and not called:
+    blocks = story.message["content"]
+    inputs = [block["input"] for block in blocks if block["type"] == "tool_use"]
+    assert [block["input"] for block in back["content"] if block["type"] == "tool_use"] == inputs
+    thoughts = [block.get("thinking", "") for block in blocks if block["type"] in ("thinking", "redacted_thinking")]
+    assert [block["thinking"] for block in back["content"] if block["type"] == "thinking"] == thoughts
+    if story.message["stop_reason"] != "a_reason_of_tomorrow" and not inputs:
         assert back["stop_reason"] == story.message["stop_reason"]
     assert back["usage"]["input_tokens"] == story.message["usage"]["input_tokens"]
 
@@ -449,7 +453,7 @@ def test_what_is_carried_comes_back_through_the_other_direction(
         json.dumps(request).encode(), resolve=lambda model: SONNET, server=ChatServer(), drop_unsupported=False
     )
     assert call.omitted == ()
-    chat_body(call)
+    described(call)
     back = body_of(translate_chat_request(call.body, models=model_table(), options=TranslationOptions()))
     assert said(back) == said(request)
     same = ("max_tokens", "temperature", "stop_sequences", "metadata", "output_config", "tools", "tool_choice")
@@ -509,7 +513,7 @@ def test_every_call_is_answered_in_order_before_anything_else_is_said(
 ) -> None:
     body = json.dumps({"model": "m", "max_tokens": 9, "messages": messages}).encode()
     call = carry_onto_chat(body, resolve=lambda model: "served", server=server, drop_unsupported=False)
-    asked = chat_body(call)["messages"]
+    asked = described(call)["messages"]
     for at, message in enumerate(asked):
         ids = [made["id"] for made in message.get("tool_calls", [])]
         assert [answer.get("tool_call_id") for answer in asked[at + 1 : at + 1 + len(ids)]] == ids

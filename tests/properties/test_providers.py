@@ -12,13 +12,13 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+from protocol.config import OpenAiApi
 from protocol.errors import Refusal
 from protocol.files import CorruptFile
 from protocol.identity.provider_choice import BootProvider, Providers
 from protocol.identity.provider_import import ImportFault, read_draft, read_import
 from protocol.identity.providers import (
     FieldFault,
-    ProviderApi,
     ProviderDraft,
     ProviderRecord,
     Removal,
@@ -65,7 +65,7 @@ FIELDS: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
         "api_key": KEYS.map(Secret.reveal) | st.none() | st.just(""),
         "api_key_env": VARIABLES | st.none() | st.just(""),
         "enabled": st.booleans(),
-        "api": st.sampled_from([api.value for api in ProviderApi]),
+        "api": st.sampled_from([api.value for api in OpenAiApi]),
         "proxy": PROXIES,
         "models_prefix": NAMES,
     },

@@ -1,6 +1,6 @@
 """Scenes for the tests of the core; each must end without a fault of ours in the log."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
@@ -24,8 +24,14 @@ def scene_with() -> Iterator[OpenScene]:
     """Open a router with settings of the test's own."""
     opened: list[Scene] = []
 
-    def open_with(credentials: FileContent | None = CREDENTIALS, **settings: str) -> Scene:
-        opened.append(Scene(credentials, **settings))
+    def open_with(
+        credentials: FileContent | None = CREDENTIALS,
+        files: Mapping[str, FileContent] | None = None,
+        /,
+        beside: Scene | None = None,
+        **settings: str,
+    ) -> Scene:
+        opened.append(Scene(credentials, files, beside=beside, **settings))
         return opened[-1]
 
     yield open_with

@@ -64,6 +64,8 @@ WRONG = {
     "OPENAI_COMPATIBLE_BASE_URL": "litellm",
     "OPENAI_COMPATIBLE_API_KEY": "two words",
     "OPENAI_COMPATIBLE_API_KEY_ENV": "\0",
+    "OPENAI_COMPATIBLE_API": "legacy",
+    "PROVIDER_FALLBACKS": "a b",
     "ALLOWED_PROVIDER_HOSTS": "a b",
     "OPENAI_COMPATIBLE_MODEL": "two words",
     "OPENAI_COMPATIBLE_MODELS": "a b",

@@ -27,7 +27,7 @@ from protocol.values import Origin, RequestHead, ResponseHead
 REQUEST = UpstreamRequest(Origin("http", "upstream", 80), RequestHead(b"GET", b"/", []))
 FETCHED = Fetched(ResponseHead(200, []), 1.0)
 FAILED = Failed(FailureKind.LOST, "", 1.0)
-READ = BodyRead(b"all of it")
+READ = BodyRead(b"all of it", 1.0)
 CHECKED = CredentialsChecked(2.0)
 
 

@@ -208,7 +208,7 @@ def test_a_check_that_is_not_waited_for_is_made_all_the_same() -> None:
         yield ASKED
 
     play = Play(script())
-    assert play.house.checks == [("primary", None)]
+    assert play.house.checks == [(CheckCredentials("primary", wait=False), None)]
     assert len(play.house.channels) == 1
 
 
@@ -218,7 +218,7 @@ def test_a_check_that_is_waited_for_holds_the_request() -> None:
         yield ASKED
 
     play = Play(script())
-    assert play.house.checks == [("primary", play.exchange)]
+    assert play.house.checks == [(CheckCredentials("primary"), play.exchange)]
     assert play.house.channels == []
     play.exchange.credentials_checked()
     assert len(play.house.channels) == 1

@@ -15,6 +15,7 @@ from protocol.usage_tap import (
     InflatedUsage,
     StreamUsage,
     UsageTap,
+    read_identity,
     read_tokens,
     tap_for,
 )
@@ -346,3 +347,32 @@ def test_the_tap_reads_through_the_compression_that_the_headers_name(
     tap = tap_for([(b"content-type", content_type), (b"content-encoding", coding)])
     assert tap is not None
     assert after(tap, *packed(answer, wbits=wbits)) == Tokens(10, 5)
+
+
+# --- the message's id -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("document", "identity"),
+    [
+        (b'{"type":"message","id":"msg_1","usage":{"input_tokens":1}}', "msg_1"),
+        (b'{"type":"message_start","message":{"type":"message","id":"msg_2","usage":{}}}', "msg_2"),
+        (b'{"type":"message_delta","usage":{}}', None),
+        (b'{"id":7}', None),
+        (b"[]", None),
+        (b"\xff", None),
+        (b"[" * 9000, None),
+    ],
+)
+def test_the_id_of_a_message_is_read_from_it_or_from_the_event_that_announces_it(
+    document: bytes, identity: str | None
+) -> None:
+    assert read_identity(document) == identity
+
+
+def test_the_first_message_of_a_stream_is_the_one() -> None:
+    tap = StreamUsage()
+    assert tap.answer_id is None
+    tap.seen(START)
+    tap.seen(b'data: {"type":"message_start","message":{"type":"message","id":"other","usage":{"input_tokens":1}}}\n\n')
+    assert tap.answer_id == "msg_01ABC"

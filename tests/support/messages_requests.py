@@ -37,7 +37,7 @@ def ask(*messages: Any, server: ChatServer = ANY, drop: bool = False, **paramete
 
 def chat_request(*messages: Any, **options: Any) -> Json:
     """What the server is asked."""
-    return chat_body(ask(*messages, **options))
+    return described(ask(*messages, **options))
 
 
 def chat_messages(*messages: Any, **options: Any) -> list[Json]:
@@ -45,11 +45,12 @@ def chat_messages(*messages: Any, **options: Any) -> list[Json]:
     return asked
 
 
-def chat_body(call: CarriedRequest) -> Json:
+def described(call: CarriedRequest) -> Json:
     """The upstream body, which is what the types of OpenAI's SDK describe."""
     body: Json = json.loads(call.body)
     known = _without_extensions(body)
-    assert _whole(CHAT_REQUEST.validate_python(known)) == known
+    api = CHAT_REQUEST if "messages" in body else RESPONSES_REQUEST
+    assert _whole(api.validate_python(known)) == known
     return body
 
 
@@ -64,10 +65,8 @@ def ask_responses(
 
 
 def responses_request(*messages: Any, **options: Any) -> Json:
-    """What the server is asked, which is what the types of OpenAI's SDK describe."""
-    body: Json = json.loads(ask_responses(*messages, **options).body)
-    assert _whole(RESPONSES_REQUEST.validate_python(body)) == body
-    return body
+    """What the server is asked."""
+    return described(ask_responses(*messages, **options))
 
 
 def use(call_id: str, name: str = "weather", **fields: Any) -> Json:

@@ -5,11 +5,12 @@ from collections.abc import Callable, Mapping
 from protocol.call import Call
 from protocol.commands import LogLevel
 from protocol.effects import ChangeStore, CheckCredentials, Fetch, Script, UpstreamRequest
+from protocol.egress import Proxy
 from protocol.exchange import Exchange, Phase
 from protocol.ports import Channel, CredentialWaiter, Responder, UpstreamEvents
 from protocol.request_body import RequestBody
 from protocol.timers import Timers
-from protocol.values import Origin, Peer, PeerKind, RequestHead, ResponseHead, Secret
+from protocol.values import Origin, Peer, PeerKind, RequestHead, ResponseHead
 
 ORIGIN = Origin("http", "upstream", 80)
 ASKED = Fetch(UpstreamRequest(ORIGIN, RequestHead(b"POST", b"/v1/messages", [])))
@@ -94,16 +95,18 @@ class House:
         self.now = 100.0
         self.timers = Timers()
         self.channels: list[Connection] = []
-        self.checks: list[tuple[str, CredentialWaiter | None]] = []
+        self.checks: list[tuple[CheckCredentials, CredentialWaiter | None]] = []
         self.changes: list[ChangeStore] = []
         self.ended: list[Exchange] = []
 
-    def open_channel(self, origin: Origin, *, fresh: bool) -> Connection:
+    def open_channel(
+        self, origin: Origin, *, fresh: bool, via: Proxy | None = None, guarded: bool = False
+    ) -> Connection:
         self.channels.append(Connection())
         return self.channels[-1]
 
     def check_credentials(self, effect: CheckCredentials, waiter: CredentialWaiter | None) -> None:
-        self.checks.append((effect.account, waiter))
+        self.checks.append((effect, waiter))
 
     def log(self, level: LogLevel, event: str, fields: Mapping[str, str | int | float | None]) -> None:
         raise AssertionError(event)

@@ -2,7 +2,8 @@
 
 ``python -m tests.support.refresh_driver router|claude FILE DATA_DIR TOKEN_URL AHEAD`` keeps the login in FILE alive
 until its standard input ends, then prints what it saw as JSON. ``claude`` stands for Claude Code: it takes no lock,
-reads the file right before it asks and again before it writes, and takes a denial for a reason to read once more.
+reads the file right before it asks and again before it writes, and takes a denial for a reason to read once more. It
+asks so many seconds ahead of the expiry as well, but now a little sooner and now a little later than that.
 """
 
 import http.client
@@ -30,6 +31,7 @@ from transports.credential_file import CredentialFiles
 from transports.disk import load
 
 PATIENCE = 5.0
+JITTER = 0.02
 
 
 class RefreshDriver:
@@ -146,10 +148,12 @@ def used(url: BaseUrl, credential: Credential) -> int:
 
 def claude(path: Path, url: BaseUrl, ahead: float) -> Story:
     story = Story("claude")
+    early = ahead
     while goes_on(0.002):
         session = session_in(path)
-        if session["expiresAt"] / 1000 - ahead > time.time():
+        if session["expiresAt"] / 1000 - early > time.time():
             continue
+        early = ahead + random.uniform(-JITTER, JITTER)
         body = {"grant_type": "refresh_token", "refresh_token": session["refreshToken"], "client_id": "claude-code"}
         connection = http.client.HTTPConnection(url.origin.host, url.origin.port, timeout=10)
         connection.request(

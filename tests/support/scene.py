@@ -4,6 +4,7 @@
 happens, two promises are watched: no order names a connection that is closed, and nothing is logged as a fault of ours.
 """
 
+from collections.abc import Mapping
 from typing import Final, Self
 
 import pytest
@@ -37,9 +38,9 @@ class Client(MemoryEnd):
         """A request with a good token, arriving in reads of a socket's size."""
         return self.sends(post(self._scene.token, body, path, *headers))
 
-    def begins(self, length: int, *headers: bytes) -> Self:
+    def begins(self, length: int, *headers: bytes, path: bytes = b"/v1/messages") -> Self:
         """The head of a request whose body of ``length`` bytes is still to come."""
-        return self.sends(post(self._scene.token, b"x" * length, b"/v1/messages", *headers)[:-length])
+        return self.sends(post(self._scene.token, b"x" * length, path, *headers)[:-length])
 
     def begins_chunked(self) -> Self:
         return self.sends(
@@ -126,10 +127,20 @@ class Scene:
     """One router and everybody around it.
 
     :param credentials: what the credential file holds; None = there is none.
+    :param files: further files, by path.
+    :param beside: another router on the same disk.
     :param settings: by their environment names.
     """
 
-    def __init__(self, credentials: FileContent | None = CREDENTIALS, **settings: str) -> None:
+    def __init__(
+        self,
+        credentials: FileContent | None = CREDENTIALS,
+        files: Mapping[str, FileContent] | None = None,
+        /,
+        *,
+        beside: "Scene | None" = None,
+        **settings: str,
+    ) -> None:
         self.commands: list[Command] = []
         self.marked = 0
         values = {
@@ -139,8 +150,11 @@ class Scene:
             "UPSTREAM_BASE_URL": "http://upstream",
         }
         config = Config.parse({**values, **settings}, home="/home")
-        files = {} if credentials is None else {CREDENTIAL_FILE: credentials}
-        self.shell = MemoryShell(config, files, watch=self._watch)
+        present = dict(files or {})
+        if credentials is not None:
+            present[CREDENTIAL_FILE] = credentials
+        neighbour = None if beside is None else beside.shell
+        self.shell: MemoryShell = MemoryShell(config, present, beside=neighbour, watch=self._watch)
         secret = Secret(TOKEN_SECRET)
         issued = issue(secret, ttl_hours=10_000, label="test", wall=EPOCH, entropy=lambda size: bytes(size))
         self.token = issued.token.reveal().encode()

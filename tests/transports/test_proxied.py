@@ -12,18 +12,13 @@ from protocol.commands import LogLevel
 
 # Each of these runs here once more, on a stage whose connections are tunnels.
 from tests.conformance.test_endings import (  # noqa: F401
-    streaming,
     test_a_body_with_a_length_that_is_cut_stays_short,
     test_a_client_that_breaks_off_its_body_cancels_the_request,
-    test_a_client_that_is_reset_mid_stream_cancels_the_request,
     test_a_client_that_leaves_mid_stream_cancels_the_request,
     test_a_client_that_leaves_while_it_waits_cancels_the_request,
     test_a_connection_that_was_reset_while_idle_is_not_used,
-    test_a_cut_inside_an_event_is_an_error_event_too,
-    test_a_drain_lets_slow_readers_have_the_whole_answer,
     test_a_drain_without_grace_ends_streams_visibly,
     test_a_slow_reader_holds_the_upstream,
-    test_a_slow_reader_that_leaves_takes_nobody_with_it,
     test_a_slow_upstream_holds_the_client,
     test_a_stale_connection_costs_one_retry_on_a_fresh_one,
     test_a_stream_that_is_cut_ends_with_an_error_event_and_no_last_chunk,

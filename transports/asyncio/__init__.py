@@ -9,6 +9,7 @@ from functools import partial
 from types import ModuleType
 
 from protocol.config import Config
+from protocol.identity.upstream_url import OriginGuard
 from transports import listen
 from transports.asyncio.shell import AsyncioShell
 from transports.jobs import Jobs
@@ -44,10 +45,11 @@ async def serve(
 ) -> None:
     """The same inside a running event loop; cancel it to stop at once. Signals are heard in the main thread only."""
     trust = new_trust(config)
+    check = OriginGuard(config.allowed_provider_hosts).check_resolved
     jobs = Jobs(config)
     listeners = listen.open_listeners(config)
     loop = asyncio.get_running_loop()
-    shell = AsyncioShell(new_gateway(config), loop, listeners, trust, jobs, report)
+    shell = AsyncioShell(new_gateway(config), loop, listeners, trust, jobs, report, check_address=check)
     try:
         if threading.current_thread() is threading.main_thread():
             _obey_signals(loop, shell, config.drain_grace_secs)

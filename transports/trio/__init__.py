@@ -9,6 +9,7 @@ from functools import partial
 import trio
 
 from protocol.config import Config
+from protocol.identity.upstream_url import OriginGuard
 from transports import listen
 from transports.jobs import Jobs
 from transports.server import OnListening, Reread, Running, new_gateway, new_trust, report_listening
@@ -35,11 +36,12 @@ async def serve(
 ) -> None:
     """The same inside a running trio program; cancel it to stop at once. Signals are heard in the main thread only."""
     trust = new_trust(config)
+    check = OriginGuard(config.allowed_provider_hosts).check_resolved
     jobs = Jobs(config)
     listeners = listen.open_listeners(config)
     try:
         async with trio.open_nursery() as nursery:
-            shell = TrioShell(new_gateway(config), nursery, listeners, trust, jobs, report)
+            shell = TrioShell(new_gateway(config), nursery, listeners, trust, jobs, report, check_address=check)
             nursery.start_soon(shell.keep_time)
             for listener in listeners:
                 nursery.start_soon(shell.accept_from, listener)

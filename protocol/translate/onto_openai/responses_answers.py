@@ -4,6 +4,7 @@ What is not named here is passed over, and so are items, parts and events of unk
 another type than the API's means a broken upstream: ``Refusal`` with status 502.
 """
 
+from collections.abc import Container
 from typing import Final
 
 import msgspec
@@ -36,10 +37,20 @@ class Item(msgspec.Struct, frozen=True):
     @property
     def thought(self) -> str:
         """The text of a reasoning item: its summary, or, where there is none, its content."""
-        return BETWEEN_SUMMARIES.join(part.text for part in self.summary or self.content or () if part.text)
+        return BETWEEN_THOUGHTS.join(part.text for part in self.summary or self.content or () if part.text)
+
+    @property
+    def text(self) -> str:
+        """The text of a message, refusals included."""
+        return "".join(part.text + part.refusal for part in self.content or ())
+
+    @property
+    def refusals(self) -> list[str]:
+        """Why the model declined, as far as this message says."""
+        return [part.refusal for part in self.content or () if part.refusal]
 
 
-BETWEEN_SUMMARIES: Final = "\n\n"
+BETWEEN_THOUGHTS: Final = "\n\n"
 
 
 class Why(msgspec.Struct, frozen=True):
@@ -83,12 +94,12 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     """A stream event of any type; the fields of other types keep their defaults."""
 
     type: str
-    delta: object = None
+    delta: str = ""
     output_index: int = 0
+    content_index: int = 0
     summary_index: int = 0
     item: msgspec.Raw = NULL
     response: msgspec.Raw = NULL
-    arguments: object = None
 
 
 _KNOWN: Final = frozenset({"message", "reasoning", "function_call"})
@@ -102,15 +113,19 @@ _event_decoder: Final = msgspec.json.Decoder(Event)
 _kind_decoder: Final = msgspec.json.Decoder(_Kind)
 
 
-def read_event(data: bytes) -> Event:
-    """The event in the data of a server-sent event.
+def read_event(data: bytes, known: Container[str]) -> Event:
+    """The event in the data of a server-sent event; of a type that is not known, just the type.
 
     :raises Refusal: 502, it is no JSON object with a type, or a field that is read has the wrong type.
     """
     try:
         return _event_decoder.decode(data)
     except (ValueError, RecursionError) as error:
-        raise _broken("event") from error
+        # An event that the API has gained may use any field name as it likes; a known one may not.
+        kind = _kind_of(data)
+        if kind is None or kind in known:
+            raise _broken("event") from error
+        return Event(kind)
 
 
 def read_response(body: bytes | msgspec.Raw) -> Response:
@@ -135,6 +150,13 @@ def read_item(raw: msgspec.Raw) -> Item | None:
         return msgspec.json.decode(raw, type=Item)
     except (ValueError, RecursionError) as error:
         raise _broken("output item") from error
+
+
+def _kind_of(data: bytes) -> str | None:
+    try:
+        return _kind_decoder.decode(data).type
+    except (ValueError, RecursionError):
+        return None
 
 
 def _broken(what: str) -> Refusal:

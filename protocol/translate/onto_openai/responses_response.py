@@ -78,10 +78,9 @@ class _Answer:
         elif item.type == "function_call":
             self._add_call(item)
         else:
-            self.refused += [part.refusal for part in item.content or () if part.refusal]
-            text = "".join(part.text + part.refusal for part in item.content or ())
-            if text.strip():
-                self.blocks.append({"type": "text", "text": text})
+            self.refused += item.refusals
+            if item.text.strip():
+                self.blocks.append({"type": "text", "text": item.text})
 
     def _add_thinking(self, item: Item) -> None:
         signature = signature_of(item)

@@ -14,7 +14,7 @@ from protocol.translate.onto_openai.errors import stream_refusal
 from protocol.translate.onto_openai.ids import call_id
 from protocol.translate.onto_openai.outcomes import Stop, stop_of_response
 from protocol.translate.onto_openai.responses_answers import (
-    BETWEEN_SUMMARIES,
+    BETWEEN_THOUGHTS,
     Event,
     Item,
     Response,
@@ -32,7 +32,7 @@ from protocol.wire.sse import SseDecoder
 class MessagesFromResponses(AnswerStream):
     """One answer of a server of the Responses API."""
 
-    __slots__ = ("_calls", "_decoder", "_end", "_reasoning", "_summaries", "_texts")
+    __slots__ = ("_calls", "_decoder", "_end", "_parts", "_reasoning", "_texts")
 
     def __init__(self, request: CarriedRequest, *, identity: str) -> None:
         super().__init__(request, identity=identity)
@@ -40,18 +40,20 @@ class MessagesFromResponses(AnswerStream):
         self._texts: dict[int, Text] = {}
         self._calls: dict[int, ToolUse] = {}
         self._reasoning: dict[int, Thinking] = {}
-        self._summaries: dict[int, int] = {}
+        self._parts: dict[int, tuple[int, int]] = {}
         self._end: Response | None = None
 
     def events(self, data: bytes) -> list[bytes]:
         return [event.data for event in self._decoder.feed(data)]
 
     def read(self, data: bytes) -> bytes:
-        event = read_event(data)
+        event = read_event(data, _STEPS)
+        step = _STEPS.get(event.type)
+        if step is not None:
+            return step(self, event)
         if event.type == "error":
             raise stream_refusal(data)
-        step = _STEPS.get(event.type)
-        return b"" if step is None else step(self, event)
+        return b""
 
     def stop(self) -> Stop | None:
         if self._end is None:
@@ -67,36 +69,35 @@ class MessagesFromResponses(AnswerStream):
         self._end = response
         if response.usage is not None:
             self.usage = response.usage.usage
-        return self.start(response.id) + self.ended()
+        return self.start(response.id) + self._untold(response) + self.ended()
 
     def text(self, event: Event) -> bytes:
-        piece = _piece(event.delta)
         block = self._texts.get(event.output_index)
-        if block is None:
-            block = self._texts[event.output_index] = Text()
-            self.blocks.begin(block)
-        return self.start(None) + (self.blocks.add(block, piece) if piece else b"")
+        if block is not None:
+            return self.blocks.add(block, event.delta) if event.delta else b""
+        self._texts[event.output_index] = block = Text()
+        self.blocks.begin(block)
+        return self.start(None) + (self.blocks.add(block, event.delta) if event.delta else b"")
 
     def refusal(self, event: Event) -> bytes:
-        self.refused.append(_piece(event.delta))
+        self.refused.append(event.delta)
         return self.text(event)
 
     def thought(self, event: Event) -> bytes:
-        if not self.request.shows_thinking:
+        piece = event.delta
+        if not piece or not self.request.shows_thinking:
             return b""
-        piece = _piece(event.delta)
-        if not piece:
-            return b""
-        if self._summaries.setdefault(event.output_index, event.summary_index) != event.summary_index:
-            self._summaries[event.output_index] = event.summary_index
-            piece = BETWEEN_SUMMARIES + piece
+        part = (event.summary_index, event.content_index)
+        if self._parts.setdefault(event.output_index, part) != part:
+            self._parts[event.output_index] = part
+            piece = BETWEEN_THOUGHTS + piece
         return self.start(None) + self.blocks.add(self._thinking(event.output_index), piece)
 
     def arguments(self, event: Event) -> bytes:
         call = self._calls.get(event.output_index)
         if call is None:
             raise Refusal(502, "the upstream sent arguments of a call that it had not begun")
-        return self.blocks.add_arguments(call, _piece(event.delta))
+        return self.blocks.add_arguments(call, event.delta)
 
     def added(self, event: Event) -> bytes:
         item = read_item(event.item)
@@ -105,18 +106,27 @@ class MessagesFromResponses(AnswerStream):
         return self.start(None) + self._call(event.output_index, item)
 
     def done(self, event: Event) -> bytes:
-        """An item is whole; what was not told of it in pieces is told now."""
         item = read_item(event.item)
-        if item is None:
-            return b""
-        opening = self.start(None)
+        return b"" if item is None else self.start(None) + self._done(event.output_index, item)
+
+    def _done(self, place: int, item: Item) -> bytes:
+        """An item is whole; what was not told of it in pieces is told now."""
         if item.type == "function_call":
-            opening += self._call(event.output_index, item)
-            call = self._calls[event.output_index]
-            return opening + (b"" if call.begun else self.blocks.add_arguments(call, item.arguments or ""))
-        if item.type == "reasoning" and self.request.shows_thinking:
-            return opening + self._thought_out(event.output_index, item)
-        return opening
+            naming, call = self._call(place, item), self._calls[place]
+            return naming + (b"" if call.begun else self.blocks.add_arguments(call, item.arguments or ""))
+        if item.type == "reasoning":
+            return self._thought_out(place, item) if self.request.shows_thinking else b""
+        if place in self._texts:
+            return b""
+        self.refused += item.refusals
+        return self.text(Event("", item.text, place))
+
+    def _untold(self, response: Response) -> bytes:
+        """All of an answer of which nothing was told before its end."""
+        if self._texts or self._calls or self._reasoning:
+            return b""
+        items = [(place, read_item(raw)) for place, raw in enumerate(response.output or ())]
+        return b"".join(self._done(place, item) for place, item in items if item is not None)
 
     def _call(self, place: int, item: Item) -> bytes:
         if place not in self._calls:
@@ -142,12 +152,6 @@ class MessagesFromResponses(AnswerStream):
         untold = self.blocks.add(block, item.thought) if item.thought and not block.begun else b""
         block.thought_out(signature)
         return untold + self.blocks.advance()
-
-
-def _piece(delta: object) -> str:
-    if not isinstance(delta, str):
-        raise Refusal(502, "the upstream sent an event that is not one of the Responses API")
-    return delta
 
 
 _STEPS: Final[dict[str, Callable[[MessagesFromResponses, Event], bytes]]] = {

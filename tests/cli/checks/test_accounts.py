@@ -104,6 +104,12 @@ def test_a_file_that_was_passed_over_is_warned_about(tmp_path: Path) -> None:
     assert seen.findings == [f"{path.parent}/credentials.json: not a JSON object"]
 
 
+def test_accounts_that_no_request_is_sent_with_may_be_missing_or_out(tmp_path: Path) -> None:
+    assert primary(tmp_path, UPSTREAM_PROVIDER="openai-compatible").status == "ok"
+    write_login(tmp_path / "home/.claude", seconds=-60, refresh=None)
+    assert primary(tmp_path, UPSTREAM_PROVIDER="openai-compatible").status == "warning"
+
+
 def test_every_additional_account_is_looked_at(tmp_path: Path) -> None:
     homes = [tmp_path / name for name in ("one", "two", "three")]
     write_login(homes[0], access="sk-ant-oat01-hush-one")

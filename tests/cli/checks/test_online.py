@@ -144,6 +144,14 @@ def test_a_stored_provider_is_asked_for_its_models_without_its_key(tmp_path: Pat
     assert b"hush" not in site.requests[0]
 
 
+def test_the_provider_in_use_is_asked_and_not_the_upstream(tmp_path: Path) -> None:
+    with Site(http_answer(200, b"{}")) as site:
+        seen = examined(
+            tmp_path, *OFF, UPSTREAM_PROVIDER="openai-compatible", OPENAI_COMPATIBLE_BASE_URL=str(site.base)
+        )
+    assert (seen["provider reachable"].status, "upstream reachable" in seen) == ("ok", False)
+
+
 def test_the_provider_of_the_settings_is_asked_where_none_is_stored(deaf: str, tmp_path: Path) -> None:
     config = Config.parse({"OPENAI_COMPATIBLE_BASE_URL": deaf, "DATA_DIR": str(tmp_path)}, home=None)
     assert provider_check(config).value == f"{deaf} (UNREACHABLE)"

@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from cli.checks.findings import Severity
-from cli.checks.stores import directory_check, providers_check
+from cli.checks.stores import directory_check
 from protocol.config import Config
-from protocol.values import Secret
-from tests.cli.checks.support import QUIET, Seen, examined
+from tests.cli.checks.support import Seen, examined
 from tests.cli.support import SECRET, invoke
 
 TOKEN = (
@@ -172,7 +171,29 @@ def test_keys_without_a_secret_are_warned_about(tmp_path: Path) -> None:
     assert examined(tmp_path, TOKEN_SECRET="")["provider store"].status == "warning"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "status", "finding"),
+    [
+        (["--name", "other"], "ok", None),
+        (["--name", "litellm", "--api-key", "sk-1"], "ok", None),
+        (["--name", "litellm", "--api-key-env", "SURELY_NOT_SET"], "warning", "SURELY_NOT_SET has no key"),
+        (["--name", "litellm", "--enabled", "no"], "failed", "provider 'litellm' is disabled"),
+    ],
+)
+def test_the_provider_in_use_has_to_be_one_that_can_be_asked(
+    arguments: list[str], status: str, finding: str | None, tmp_path: Path
+) -> None:
+    add_provider(tmp_path, *arguments)
+    seen = examined(tmp_path, UPSTREAM_PROVIDER="openai-compatible")["provider store"]
+    assert (seen.status, len(seen.findings)) == (status, finding is not None)
+    assert finding is None or seen.findings[0].endswith(finding)
+
+
+def test_the_provider_in_use_fails_with_its_key(tmp_path: Path) -> None:
+    add_provider(tmp_path, "--name", "litellm", "--api-key", "sk-1", secret="another")
+    assert examined(tmp_path, UPSTREAM_PROVIDER="litellm")["provider store"].status == "failed"
+
+
 def test_a_key_in_a_variable_is_not_missed_while_the_provider_is_not_used(tmp_path: Path) -> None:
     add_provider(tmp_path, "--name", "litellm", "--api-key-env", "NOT_SET")
     assert examined(tmp_path)["provider store"].status == "ok"
-    assert providers_check(Config(data_dir=str(tmp_path / "data")), Secret(SECRET), QUIET).status == "ok"

@@ -2,9 +2,10 @@ import json
 
 import pytest
 
+from protocol.config import OpenAiApi
 from protocol.files import Missing
 from protocol.identity.provider_import import ImportFault, read_draft, read_import
-from protocol.identity.providers import FieldFault, GivenKey, ProviderApi, upsert
+from protocol.identity.providers import FieldFault, GivenKey, upsert
 from protocol.identity.sealing import Sealer
 from protocol.identity.upstream_url import OriginGuard, ProxyUrl
 from protocol.values import Secret
@@ -96,7 +97,7 @@ def test_words_for_enabled(word: str, enabled: bool) -> None:
 
 def test_fields_of_ours_are_taken_in_every_form() -> None:
     (draft,) = read_import(b"a\n base_url http://a\n api responses\n proxy http://p:1\n models-prefix x\n", GUARD)
-    assert draft.record.api is ProviderApi.RESPONSES
+    assert draft.record.api is OpenAiApi.RESPONSES
     assert draft.record.proxy == ProxyUrl("http", "p", 1)
     assert draft.record.models_prefix == "x"
     fields = {**PLAIN, "name": "a", "base_url": "http://a", "api": "responses", "proxy": "http://p:1"}

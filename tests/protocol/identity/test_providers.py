@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
+from protocol.config import OpenAiApi
 from protocol.errors import LocalError, Refusal
 from protocol.files import CorruptFile, FileContent, Missing, Unreadable
 from protocol.identity.providers import (
     FieldFault,
     GivenKey,
-    ProviderApi,
     ProviderDraft,
     ProviderRecord,
     Removal,
@@ -108,7 +108,7 @@ def test_a_redacted_record_has_the_fields_of_the_original_in_order() -> None:
 
 def test_fields_of_ours_are_shown_and_stored_when_set() -> None:
     wanted = record(api="Both", proxy="socks5://127.0.0.1", models_prefix="local")
-    assert wanted.api is ProviderApi.BOTH
+    assert wanted.api is OpenAiApi.BOTH
     assert wanted.proxy == ProxyUrl("socks5", "127.0.0.1", 1080)
     extra = {"api": "both", "proxy": "socks5://127.0.0.1:1080", "models_prefix": "local"}
     assert wanted.redacted().items() >= extra.items()

@@ -14,9 +14,10 @@ from anthropic.types.beta import message_create_params as beta_create_params
 from protocol.translate.effort import BUDGETS
 from protocol.translate.onto_openai.content import CONTENT_BLOCKS
 from protocol.translate.onto_openai.errors import CODES, STATUSES, Meaning
-from protocol.translate.onto_openai.outcomes import FAILURES
-from protocol.translate.onto_openai.parameters import MESSAGE, ONTO_CHAT, OUTPUT_CONFIG, TOOL
-from protocol.translate.onto_openai.servers import ChatServer
+from protocol.translate.onto_openai.outcomes import FAILURES, INCOMPLETE
+from protocol.translate.onto_openai.parameters import MESSAGE, ONTO_CHAT, ONTO_RESPONSES, OUTPUT_CONFIG, TOOL
+from protocol.translate.onto_openai.servers import ChatServer, ResponsesServer, Server
+from protocol.translate.onto_openai.thinking import ENCRYPTED_PREFIX, UNSIGNED
 from protocol.translate.outcomes import STOP_REASONS
 from protocol.translate.parameters import Handling, Parameter
 from tests.support.messages_requests import HI, WEATHER, ask
@@ -55,14 +56,33 @@ def test_the_page_tells_every_block() -> None:
     assert told == CONTENT_BLOCKS | elsewhere | {"any other"}
 
 
-def test_the_page_tells_every_way_in_which_servers_differ() -> None:
-    options = rows("How servers differ")
-    assert list(options) == [field.name for field in msgspec.structs.fields(ChatServer)]
-    for field in msgspec.structs.fields(ChatServer):
+@pytest.mark.parametrize(
+    ("heading", "server"),
+    [
+        ("Servers of either API", Server),
+        ("Servers of Chat Completions", ChatServer),
+        ("Options of Responses servers", ResponsesServer),
+    ],
+)
+def test_the_page_tells_every_way_in_which_servers_differ(heading: str, server: type[Server]) -> None:
+    options = rows(heading)
+    own = {field.name: field for field in msgspec.structs.fields(server) if field.name in server.__annotations__}
+    assert set(options) == set(own)
+    for name, field in own.items():
         if isinstance(field.default, Enum):
             values = {member.value for member in type(field.default)}
-            assert set(re.findall(r"`(\w+)`", options[field.name][0])) == values
-            assert f"`{field.default.value}` (default)" in options[field.name][0]
+            assert set(re.findall(r"`(\w+)`", options[name][0])) == values
+            assert f"`{field.default.value}` (default)" in options[name][0]
+
+
+def test_the_page_tells_what_differs_for_servers_of_the_responses_api() -> None:
+    differs = {name: parameter for name, parameter in ONTO_RESPONSES.items() if parameter != ONTO_CHAT[name]}
+    assert rows("Servers of the Responses API") == {
+        name: (parameter.handling.value, parameter.note) for name, parameter in differs.items()
+    }
+    assert all(f"| `{reason}` | `{stop}` |" in PAGE for reason, stop in INCOMPLETE.items())
+    assert f"`{UNSIGNED}`" in PAGE
+    assert f"`{ENCRYPTED_PREFIX}`" in PAGE
 
 
 def test_the_page_tells_every_budget_ending_and_error() -> None:

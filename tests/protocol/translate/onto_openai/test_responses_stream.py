@@ -154,6 +154,22 @@ def test_arguments_that_come_only_with_the_end_are_not_lost() -> None:
     assert told(CREATED, added(called("a", "")), done(called("a", "")), COMPLETED)["content"][0]["input"] == {}
 
 
+def test_an_answer_that_comes_only_with_its_end_is_not_lost() -> None:
+    items = (reasoned("Hm."), said(text("Well, "), refusal("no.")), called("a", '{"x": 1}'))
+    ended = event("response.completed", response=response(*items))
+    whole = told(tell(response(*items)), shows_thinking=True)
+    assert [block["type"] for block in whole["content"]] == ["thinking", "text", "tool_use"]
+    assert told(CREATED, *(done(item, place) for place, item in enumerate(items)), ended, shows_thinking=True) == whole
+    assert told(CREATED, ended, shows_thinking=True) == whole
+    assert told(tell(response(*items, status="completed")) + ended, shows_thinking=True) == whole
+
+
+def test_parts_of_thoughts_stand_apart() -> None:
+    parts = [{"type": "reasoning_text", "text": "One."}, {"type": "reasoning_text", "text": "Two."}]
+    made = told(tell(response(reasoned(content=parts, summary=[]))), shows_thinking=True)
+    assert made["content"][0]["thinking"] == "One.\n\nTwo."
+
+
 def test_a_refusal_streams_as_text_and_ends_as_one() -> None:
     made = told(tell(response(said(text("Well, "), refusal("no.")))))
     assert made["content"] == [{"type": "text", "text": "Well, no."}]
