@@ -17,7 +17,7 @@ from cli.options import Invocation, RouterCommand
 from cli.results import printable, show_json
 from cli.sources import Sources
 from protocol.config import Config
-from transports.server import version
+from transports.version import version
 
 LABEL_WIDTH: Final = 23
 

@@ -15,7 +15,7 @@ from cli.providers import providers
 from cli.serve import serve
 from cli.tokens import tokens
 from protocol.config import SETTINGS
-from transports.server import version
+from transports.version import version
 
 
 def main(argv: list[str] | None = None, *, transport: str = "trio") -> NoReturn:

@@ -14,7 +14,7 @@ from cli.secret_file import token_secret
 from protocol.commands import Log, LogLevel
 from protocol.config import Config, UpstreamProvider
 from transports.logs import LogWriter, least_level
-from transports.server import version
+from transports.version import version
 
 Run: TypeAlias = Callable[..., int]
 

@@ -9,8 +9,6 @@ from http import HTTPStatus
 from typing import Any, Final, final
 from urllib.parse import quote
 
-import msgspec
-
 from cli.output import ConfigurationError, NotFound, Report, RuntimeFailure
 from cli.remote import RemoteFailure, RemoteRouter
 from cli.secret_file import token_secret
@@ -23,6 +21,7 @@ from protocol.identity.token_files import token_files
 from protocol.identity.token_record import TokenRecord, expiration, issuance, revocation
 from protocol.identity.token_usage import TokenUsage, read_usage
 from protocol.identity.tokens import issue
+from protocol.scripts.tokens import shown
 from transports import data_files, disk
 
 
@@ -137,13 +136,13 @@ class StoredTokens(TokenAdmin):
 
     def records(self) -> list[Any]:
         used = self._usage()
-        return [described(record, used) for record in self._ledger().records()]
+        return [shown(record, used.get(record.id, TokenUsage())) for record in self._ledger().records()]
 
     def record(self, token_id: str) -> Any:
         record = self._ledger().find(token_id)
         if record is None:
             raise NotFound(token_id)
-        return described(record, self._usage())
+        return shown(record, self._usage().get(record.id, TokenUsage()))
 
     def revoke(self, token_id: str) -> bool:
         return self._end(revocation(token_id))
@@ -193,12 +192,6 @@ def contents(paths: tuple[str, ...]) -> Contents:
     if not isinstance(loaded, FilesLoaded):
         raise LocalError("a first look at files finds what they hold")
     return loaded.files
-
-
-def described(record: TokenRecord, used: Mapping[str, TokenUsage]) -> dict[str, Any]:
-    """A record as ``GET /api/tokens/list`` has it."""
-    usage = used.get(record.id, TokenUsage())
-    return {**record.fields(), "used_requests": usage.requests, "usage": msgspec.structs.asdict(usage)}
 
 
 # --- a running router -------------------------------------------------------------------------------------------------

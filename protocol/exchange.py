@@ -389,6 +389,7 @@ class Exchange(UpstreamEvents, CredentialWaiter, TimerOwner):
         if self.body.complete or max(self.body.received, self.body.length or 0) > effect.limit:
             self._peeked()
         else:
+            self._responder.hold_body(False)
             self._responder.want_body()
 
     def _peeked(self) -> None:

@@ -482,6 +482,8 @@ class Gateway(TimerOwner):
                 link.close()
         if self._clients == 0:
             self._drained = True
+            for left in list(self._links.values()):
+                left.close()  # what is still on its way there is not waited for any more
             self.timers.clear(self, Timer.DRAIN)
             self._usage_keeper.rest()
             for keeper in self._stores.values():

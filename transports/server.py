@@ -4,13 +4,9 @@ import os
 import secrets
 import socket
 import time
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as installed_version
-from pathlib import Path
 from typing import Final
 
 from protocol.commands import Log, LogLevel
@@ -21,19 +17,9 @@ from transports import disk
 from transports.listen import address_text
 from transports.shell import Report
 from transports.tls import Trust
-
-DISTRIBUTION: Final = "link-assistant-router"
+from transports.version import version
 
 monotonic: Final = time.monotonic
-
-
-def version() -> str:
-    """The installed distribution's version; in a checkout that is not installed, the one it would have."""
-    try:
-        return installed_version(DISTRIBUTION)
-    except PackageNotFoundError:
-        project = Path(__file__).parents[1] / "pyproject.toml"
-        return str(tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"])
 
 
 def epoch() -> float:

@@ -12,6 +12,7 @@ from protocol.errors import Refusal
 from protocol.files import Update
 from protocol.identity.token_desk import TokenDesk
 from protocol.identity.token_record import TokenRecord, expiration, issuance, revocation
+from protocol.identity.token_usage import TokenUsage
 from protocol.identity.tokens import issue
 from protocol.values import ResponseHead, Secret
 from protocol.wire.headers import is_json
@@ -74,7 +75,7 @@ def list_tokens(call: Call, desk: TokenDesk) -> Script:
     """All records, the oldest first, with what each has used."""
     if desk.paths:
         yield from change_store(Store.TOKENS)
-    yield answered({"data": [shown(record, desk) for record in desk.ledger.records()]})
+    yield answered({"data": [shown(record, desk.usage.of(record.id)) for record in desk.ledger.records()]})
 
 
 def show_token(call: Call, desk: TokenDesk, token_id: str) -> Script:
@@ -82,7 +83,7 @@ def show_token(call: Call, desk: TokenDesk, token_id: str) -> Script:
     if desk.paths:
         yield from change_store(Store.TOKENS)
     record = yield from found(desk, token_id)
-    yield answered(shown(record, desk))
+    yield answered(shown(record, desk.usage.of(record.id)))
 
 
 def revoke_token(call: Call, desk: TokenDesk) -> Script:
@@ -147,9 +148,8 @@ def found(desk: TokenDesk, token_id: str) -> Generator[Effect, Outcome, TokenRec
     return record
 
 
-def shown(record: TokenRecord, desk: TokenDesk) -> dict[str, Any]:
+def shown(record: TokenRecord, used: TokenUsage) -> dict[str, Any]:
     """A record as JSON: its own fields, then what the token has used; ``last_used`` in epoch seconds, 0 for never."""
-    used = desk.usage.of(record.id)
     return {**record.fields(), "used_requests": used.requests, "usage": msgspec.structs.asdict(used)}
 
 

@@ -9,7 +9,7 @@ from protocol.config import SETTINGS, Config
 from protocol.values import Secret
 from tests.cli.checks.support import ACCESS, QUIET, REFRESH, write_login
 from tests.cli.support import SECRET, invoke
-from transports.server import version
+from transports.version import version
 
 
 def run(folder: Path, *arguments: str, **others: str) -> tuple[int, str]:

@@ -6,7 +6,7 @@ import pytest
 from cli.root import main
 from tests.cli.support import invoke
 from tests.contracts.checkout import ROOT
-from transports.server import version
+from transports.version import version
 
 
 def test_the_version_is_the_distributions(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.support import SECRET, invoke, start
-from transports.server import version
+from transports.version import version
 
 HERE = {"ROUTER_HOST": "127.0.0.1", "ROUTER_PORT": "0", "TOKEN_SECRET": SECRET, "LOG_FORMAT": "json"}
 

@@ -1,6 +1,7 @@
 """Several accounts behind one router, as the official client and the provider see them."""
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,9 +26,9 @@ CONVERSATIONS: Final = [f"conversation {number}" for number in range(9)]
 
 SPENT: Final = "error=429; window=5h; reset=600"
 TROUBLES: Final = {
-    "a spent window": (SPENT, "account account-1 is out for 600 s: usage window used up (5h)"),
-    "a retry-after": ("error=429; retry-after=30", "account account-1 is out for 30 s: rate limited with retry-after"),
-    "an overload": ("error=529", "account account-1 is out for "),
+    "a spent window": (SPENT, r"account account-1 is out for \d+ s: usage window used up \(5h\)"),
+    "a retry-after": ("error=429; retry-after=30", r"account account-1 is out for 30 s: rate limited with retry-after"),
+    "an overload": ("error=529", r"account account-1 is out for \d+ s: upstream overloaded or failing"),
 }
 """What one account answers while the others are well, and what the log says to that."""
 
@@ -141,7 +142,7 @@ def test_clients_see_nothing_of_an_account_in_trouble(house: House, trouble: str
     refused = house.asked().count(house.logins["account-1"].access)
     assert 1 <= refused <= 3, "it is left alone for a while"
     assert sum(account["used"] for account in shown.values()) == 2 * len(CONVERSATIONS) + refused
-    assert any(line in event for event in told(router))
+    assert any(re.fullmatch(line, event) for event in told(router))
     assert not any(secret in repr(router.logs) for secret in house.secrets())
 
 

@@ -20,7 +20,7 @@ import pytest
 from cli.practice import PRACTICE_TOKEN, PracticeUpstream
 from tests.contracts.checkout import ROOT
 from tests.live.routers import LOGIN, PATIENCE
-from transports.server import version
+from transports.version import version
 
 pytestmark = [
     pytest.mark.slow,

@@ -7,7 +7,7 @@ import pytest
 
 from tests.protocol.accounts.conftest import OpenPool
 from tests.support.pooled import FAILED, HOUR, LIMITED, NOT_FOUND, OVERLOADED, UNAUTHORIZED, Asked, Pooled, window
-from tests.support.requests import LAST_CHUNK, STREAM_HEAD, chunk
+from tests.support.requests import STREAM_HEAD, chunk
 from tests.support.scene import Client
 
 CHAT = b"/v1/chat/completions"

@@ -1,4 +1,4 @@
-"""The log tells every change of health, and in the end how things stand, but it is not filled by what comes and goes."""
+"""The log tells every change of health and how things stand in the end, but what comes and goes does not fill it."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,5 +1,7 @@
 """Who may come in, what a request takes out of a token's limits, and what it gives back."""
 
+from typing import Any
+
 import pytest
 
 from protocol.call import Call
@@ -34,7 +36,7 @@ def call_with(token: Secret, wall: float = WALL) -> Call:
     return Call(head, Peer(PeerKind.LOOPBACK, "test"), "req_1", 50.0, wall)
 
 
-def limited(desk: TokenDesk, **limits: int) -> tuple[TokenRecord, Call, Bearer]:
+def limited(desk: TokenDesk, **limits: Any) -> tuple[TokenRecord, Call, Bearer]:
     """A token with limits, and a request of its holder."""
     issued = new_token()
     record = issuance(issued.claims, **limits)
