@@ -319,6 +319,11 @@ class Config:
     openai_compatible_model: str | None = setting(
         "OPENAI_COMPATIBLE_MODEL", MODEL, None, PROVIDER, "The model for requests that name none."
     )
+    openai_compatible_max_tokens: int | None = setting(
+        "OPENAI_COMPATIBLE_MAX_TOKENS", whole(1, 10**9), None, PROVIDER,
+        "The most tokens that its models can answer with. Claude Code asks for more than most models have; translated "
+        "requests that do get this many. Not set: as many as the client asks for.",
+    )  # fmt: skip
     openai_compatible_models: tuple[str, ...] = setting(
         "OPENAI_COMPATIBLE_MODELS", listed(MODEL), "", PROVIDER, "The models to list where the provider lists none."
     )

@@ -77,5 +77,6 @@ def boot_provider(config: Config) -> BootProvider:
         models=config.openai_compatible_models,
         api_key_env=config.openai_compatible_api_key_env,
         api=config.openai_compatible_api,
+        max_output_tokens=config.openai_compatible_max_tokens,
     )
     return BootProvider(record, config.openai_compatible_api_key)

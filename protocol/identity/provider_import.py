@@ -95,6 +95,7 @@ SPELLINGS: Final[Mapping[str, tuple[str, ...]]] = {
     "api": (),
     "proxy": (),
     "models_prefix": ("models-prefix",),
+    "max_output_tokens": ("max-output-tokens",),
 }
 FIELDS: Final = {spelling: field for field, others in SPELLINGS.items() for spelling in (field, *others)}
 

@@ -44,6 +44,7 @@ class ProviderRecord:
     :param api_key_env: the environment variable that has the key; it counts before the stored key.
     :param encrypted_api_key: the stored key in its envelope.
     :param models_prefix: stands for ``name`` in ``name/model``.
+    :param max_output_tokens: the most that its models can answer with; translated requests that ask for more get this.
     :param unknown: fields of a later version, as name and JSON.
     """
 
@@ -58,6 +59,7 @@ class ProviderRecord:
     api: OpenAiApi | None = None
     proxy: ProxyUrl | None = None
     models_prefix: str | None = None
+    max_output_tokens: int | None = None
     unknown: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
 
     def redacted(self) -> dict[str, object]:
@@ -88,6 +90,7 @@ def read_record(values: Mapping[str, object]) -> ProviderRecord:
         api=optional(values, "api", _api),
         proxy=optional(values, "proxy", lambda value: ProxyUrl.parse(text_of(value))),
         models_prefix=optional(values, "models_prefix", _name),
+        max_output_tokens=optional(values, "max_output_tokens", _count),
     )
 
 
@@ -120,6 +123,7 @@ def text_of(value: object) -> str:
 
 NAME: Final = re.compile(r"(?!\.+\Z)[A-Za-z0-9._-]{1,128}")
 MOST_MODEL_CHARACTERS: Final = 256
+MOST_OUTPUT_TOKENS: Final = 10**9
 
 ORIGINAL_KIND: Final = "open-a-i-compatible"
 """How the Rust program writes the kind, and the only spelling it reads in its store."""
@@ -133,7 +137,7 @@ API_SPELLINGS: Final = {api.value: api for api in OpenAiApi}
 STORED_FIELDS: Final = frozenset(
     {
         "name", "kind", "base_url", "default_model", "models", "api_key_env", "encrypted_api_key", "enabled",
-        "api", "proxy", "models_prefix",
+        "api", "proxy", "models_prefix", "max_output_tokens",
     }
 )  # fmt: skip
 
@@ -151,6 +155,7 @@ def _fields_of(record: ProviderRecord, of_the_key: Mapping[str, object]) -> dict
         "api": None if record.api is None else record.api.value,
         "proxy": None if record.proxy is None else str(record.proxy),
         "models_prefix": record.models_prefix,
+        "max_output_tokens": record.max_output_tokens,
     }
     return {name: value for name, value in fields.items() if value is not None}
 
@@ -196,6 +201,14 @@ def _models(value: object) -> tuple[str, ...]:
         entries = value.split(",") if isinstance(value, str) else value
         return tuple(dict.fromkeys(filter(None, map(_model, entries))))
     raise ValueError("expected a list of models")
+
+
+def _count(value: object) -> int:
+    """A number, or a text of one."""
+    number = int(value) if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit() else value
+    if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number <= MOST_OUTPUT_TOKENS:
+        raise ValueError(f"expected a whole number from 1 to {MOST_OUTPUT_TOKENS}")
+    return number
 
 
 def _boolean(value: object) -> bool:

@@ -21,6 +21,7 @@ from protocol.scripts.messages import EVENT_STREAM_HEADERS
 from protocol.scripts.providing import Providing, ask_provider, look, request_to
 from protocol.scripts.translated import EVENT_STREAM, JSON, MAX_ANSWER, Translation
 from protocol.translate.call import TranslatedRequest, TranslationOptions
+from protocol.translate.capabilities import EFFORTS, Capabilities
 from protocol.translate.chained import ChainedRelay
 from protocol.translate.models import ModelTable
 from protocol.translate.onto_openai.chat_request import carry_onto_chat
@@ -82,7 +83,9 @@ def cross(call: Call, bearer: Bearer, providing: Providing, translation: Transla
         path = ONTO_CHAT.path if api is OpenAiApi.CHAT else ONTO_RESPONSES.path
         yield from forward(call, bearer, providing, path)
         return
-    options = TranslationOptions(drop_unsupported=providing.drop_unsupported)
+    options = TranslationOptions(
+        drop_unsupported=providing.drop_unsupported, capabilities=capabilities_of_provider(record)
+    )
     body = yield from read_body(providing.max_body)
     asked: TranslatedRequest = translation.request(body, models=AnyModel({}), options=options)
     created = int(call.wall)
@@ -154,13 +157,29 @@ def model_of(record: ProviderRecord, requested: str) -> str:
 
 def server_of(record: ProviderRecord, form: Form) -> ChatServer | ResponsesServer:
     """What is known of a provider's server: OpenAI's own takes less of some things and more of others."""
-    own = record.base_url.origin.host == "api.openai.com"
+    own, most = record.base_url.origin.host == "api.openai.com", record.max_output_tokens
+    efforts = OPENAI_EFFORTS if own else ()
     if form is ONTO_RESPONSES:
-        return ResponsesServer(efforts=OPENAI_EFFORTS) if own else ResponsesServer()
+        return ResponsesServer(efforts=efforts, output_tokens=most)
     if own:
-        return ChatServer(token_limit=TokenLimit.MAX_COMPLETION_TOKENS, stop_sequences=4)
-    return ChatServer()
+        limit = TokenLimit.MAX_COMPLETION_TOKENS
+        return ChatServer(token_limit=limit, stop_sequences=4, output_tokens=most)
+    return ChatServer(output_tokens=most)
 
+
+def capabilities_of_provider(record: ProviderRecord) -> Capabilities:
+    """What a request may ask for on its way through Messages to a provider: nothing is Claude's to refuse."""
+    return Capabilities(
+        output_tokens=record.max_output_tokens or DEFAULT_OUTPUT_TOKENS,
+        efforts=EFFORTS,
+        sampling=True,
+        temperature_with_top_p=True,
+        system_turns=True,
+    )
+
+
+DEFAULT_OUTPUT_TOKENS: Final = 4096
+"""Asked for where neither the client nor the operator says how long an answer may be: every current model has these."""
 
 OPENAI_EFFORTS: Final = ("low", "medium", "high")
 

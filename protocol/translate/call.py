@@ -5,6 +5,8 @@ from enum import Enum
 
 import msgspec
 
+from protocol.translate.capabilities import Capabilities
+
 
 class Dialect(Enum):
     """The API that the client speaks."""
@@ -88,6 +90,9 @@ class TranslationOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     drop_unsupported: bool = False
     """Leave out parameters that cannot be carried, instead of refusing the request with 400."""
+
+    capabilities: Capabilities | None = None
+    """What the upstream's models accept; None leaves that to their names, as Claude's."""
 
     stream: bool | None = None
     """What the query string says about streaming (``?stream=true``); the body's own field wins where it is present."""

@@ -31,7 +31,7 @@ def translate_chat_request(body: bytes, *, models: ModelTable, options: Translat
 def _translate(request: Fields, models: ModelTable, options: TranslationOptions) -> TranslatedRequest:
     model = request.text("model")
     upstream = models.resolve(model)
-    scope = Scope(capabilities_of(upstream), drop_unsupported=options.drop_unsupported)
+    scope = Scope(options.capabilities or capabilities_of(upstream), drop_unsupported=options.drop_unsupported)
     sift(request, CHAT, scope)
     toolbox = _tools(request, scope)
     legacy = request.value("functions") is not None

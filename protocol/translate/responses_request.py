@@ -60,7 +60,7 @@ def translate_responses_request(body: bytes, *, models: ModelTable, options: Tra
 def _translate(request: Fields, models: ModelTable, options: TranslationOptions) -> TranslatedRequest:
     model = request.text("model")
     upstream = models.resolve(model)
-    scope = Scope(capabilities_of(upstream), drop_unsupported=options.drop_unsupported)
+    scope = Scope(options.capabilities or capabilities_of(upstream), drop_unsupported=options.drop_unsupported)
     sift(request, RESPONSES, scope)
     toolbox = _tools(request, scope)
     reasoning = request.optional_section("reasoning") or Fields({}, "reasoning")
