@@ -1,6 +1,5 @@
 """``/metrics`` and ``/v1/usage``: what they say is what happened, and the public one names nobody."""
 
-import json
 from typing import Final
 
 import pytest
@@ -18,7 +17,9 @@ ANSWER: Final = (
     b'{"type":"message","usage":{"input_tokens":7,"output_tokens":5,"cache_read_input_tokens":3,'
     b'"cache_creation_input_tokens":2}}'
 )
-START: Final = b'data: {"type":"message_start","message":{"usage":{"input_tokens":11,"output_tokens":1}}}\n\n'
+START: Final = (
+    b'data: {"type":"message_start","message":{"type":"message","usage":{"input_tokens":11,"output_tokens":1}}}\n\n'
+)
 END: Final = b'data: {"type":"message_delta","delta":{},"usage":{"output_tokens":20}}\n\n'
 STOP: Final = b'data: {"type":"message_stop"}\n\n'
 
@@ -119,9 +120,8 @@ def test_local_refusals_are_counted_by_their_status(operator: Operator) -> None:
 
 
 def test_issued_and_revoked_tokens_are_counted_and_attempts_are_not(operator: Operator) -> None:
-    for _ in range(2):
-        issued = operator.issue()
-    operator.revoke(issued["id"])
+    operator.issue()
+    operator.revoke(operator.issue()["id"])
     operator.post("/api/tokens", {"ttl_hours": 0}, 400)
     operator.post("/api/tokens/revoke", {"id": "nobody"}, 404)
     seen = operator.metrics()
@@ -166,7 +166,7 @@ def test_the_page_is_open_and_names_nobody(scene_with: OpenScene) -> None:
 def test_usage_has_the_keys_of_the_original_and_the_same_counts(operator: Operator) -> None:
     asks_whole(operator)
     asks_whole(operator, b"{}", b"429 Too Many Requests")
-    issued = operator.issue()
+    operator.issue()
     usage, seen = operator.get("/v1/usage"), operator.metrics()
     assert tuple(usage)[: len(ABOUT)] == tuple(ABOUT)
     assert set(ORIGINAL_KEYS) < set(usage)
@@ -174,7 +174,6 @@ def test_usage_has_the_keys_of_the_original_and_the_same_counts(operator: Operat
     assert usage["account_calls"] == {"primary": 2}
     assert usage["started_at"] == EPOCH
     assert usage["in_flight"] == 1
-    del issued
     same = set(ABOUT) - {"requests_total", "client_bytes_out"}  # which the look at them changed
     assert {key: usage[key] for key in same} == {key: seen[f"{key.removesuffix('_total')}_total"] for key in same}
 
@@ -233,9 +232,6 @@ def test_a_surface_that_is_switched_off_is_not_there_for_anybody(switch: str, sc
                 status = scene.requests()[-1]["status"] if client.peer.inbox else None
                 assert (status == 404) == (hidden == switch), request
                 client.leaves()
-    if switch != "DISABLE_METRICS":
-        page = json.dumps(Operator(scene).get("/v1/usage")["route_counts"])
-        assert not any(request.split()[1] in page for request in SURFACES[switch])
 
 
 def test_operations_stay_whatever_is_switched_off(scene_with: OpenScene) -> None:
