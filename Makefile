@@ -3,7 +3,8 @@
 #   make setup    build the environment
 #   make demo     the gateway before a practice upstream, nothing to configure (ARGS=--once exits after one request)
 #   make test     what has to pass before a merge
-#   make deep     the long properties and a smoke run of every fuzz target (FUZZ_SECONDS each)
+#   make deep     the long properties, the soak and the races for longer, a smoke run of every fuzz target (FUZZ_SECONDS each)
+#   make live     the tests before a real LiteLLM proxy, which is installed into an environment of its own
 #   make bench    measure; make docs regenerates the generated pages; make coverage reports branch coverage
 
 SHELL := /bin/sh
@@ -14,6 +15,8 @@ BIN := .venv/bin
 PYTHONS := python3 python3.14 python3.13 python3.12 python3.11 python
 WORKERS ?= 2
 FUZZ_SECONDS ?= 20
+SOAK_REQUESTS ?= 50000
+REFRESH_ROUNDS ?= 200
 ARGS ?=
 TESTS ?=
 BUILD := build
@@ -23,11 +26,12 @@ RUNTIME := .venv/.stamp-runtime
 DEVELOPER := .venv/.stamp-developer
 PREVIOUS_SDK := .venv/previous-anthropic/.stamp
 DEEP := .venv/.stamp-deep
+LITELLM := $(BUILD)/litellm-venv/.stamp
 
-.PHONY: loop setup demo test lint format types imports check-format spelling pytest coverage deep properties fuzz bench docs wheel clean
+.PHONY: loop setup demo test lint format types imports check-format spelling pytest coverage deep properties long live fuzz bench docs wheel clean
 
 loop: format lint types imports
-	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow" $(TESTS)
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow and not litellm" $(TESTS)
 
 setup: $(DEVELOPER) $(PREVIOUS_SDK)
 
@@ -56,7 +60,7 @@ imports: setup
 	$(BIN)/lint-imports --no-logo
 
 pytest: setup
-	HYPOTHESIS_PROFILE=ci $(BIN)/python -bb -m pytest -n $(WORKERS) $(TESTS)
+	HYPOTHESIS_PROFILE=ci $(BIN)/python -bb -m pytest -n $(WORKERS) -m "not litellm" $(TESTS)
 
 coverage: setup
 	$(BIN)/python -m coverage run -m pytest -p no:randomly $(TESTS)
@@ -64,10 +68,18 @@ coverage: setup
 
 # --- the long runs --------------------------------------------------------------------------------------------------
 
-deep: properties fuzz
+deep: properties long fuzz
 
 properties: setup
 	HYPOTHESIS_PROFILE=deep $(BIN)/python -bb -m pytest -n $(WORKERS) -m hypothesis $(TESTS)
+
+# More of what `make test` does a little of; the seed is in the name of the test.
+long: setup
+	SOAK_REQUESTS=$(SOAK_REQUESTS) SOAK_SEED=$$(date +%s) REFRESH_ROUNDS=$(REFRESH_ROUNDS) $(BIN)/python -bb -m pytest \
+	    -n $(WORKERS) tests/transports/test_soak.py tests/live/test_refresh_race.py
+
+live: setup $(LITELLM)
+	$(BIN)/python -bb -m pytest -m litellm tests/live/litellm $(TESTS)
 
 # A copy of the corpus is what grows; a crash is written to build/fuzz and belongs into the corpus with a named test.
 fuzz: $(DEEP)
@@ -133,4 +145,8 @@ $(DEEP): pyproject.toml $(DEVELOPER)
 $(PREVIOUS_SDK): $(DEVELOPER)
 	rm -rf $(@D)
 	$(BIN)/python -m pip install --quiet --target $(@D) "anthropic>=1,<2"
+	@touch $@
+
+$(LITELLM): tests/live/litellm/proxy.sh | $(DEVELOPER)
+	PYTHON=$(BIN)/python sh tests/live/litellm/proxy.sh install
 	@touch $@

@@ -1,4 +1,5 @@
-"""What it costs to choose among many accounts, and to take in what became of a request.
+"""What it costs to choose among many accounts, and to take in what became of a request; how much that is of a whole
+request, as a router's process answers it in the same run.
 
 ``python -m benchmarks.pool`` prints it as JSON.
 """
@@ -7,19 +8,25 @@ import json
 import sys
 from collections.abc import Callable
 from functools import partial
+from itertools import cycle
 from typing import Final
 
+from benchmarks import traffic
 from benchmarks.chunk import microseconds
+from benchmarks.client import connected_subjects
 from benchmarks.report import Result, Table, Target, as_json
+from benchmarks.request import CONNECTIONS, take_turns
+from benchmarks.subjects import TRIO
 from protocol.config import Strategy
 from protocol.identity.affinity import read_hints
 from protocol.identity.limits import read_limits
 from protocol.identity.pool import AccountPool
-from protocol.values import Tokens
-from protocol.values import Headers
+from protocol.values import Headers, Tokens
 
 ACCOUNTS: Final = 100
 LIMIT_MICROSECONDS: Final = 5.0
+LIMIT_PER_CENT: Final = 3.0
+WHOLE: Final = "choose, begin, take in the answer, end"
 TIMES: Final = 200
 WALL: Final = 1_795_000_000.0
 MODEL: Final = "claude-opus-5-5"
@@ -54,9 +61,29 @@ def measure(*, quick: bool) -> Result:
     rounds = 5 if quick else 50
     chosen = {name: microseconds(step, TIMES, rounds=rounds) for name, step in _choices().items()}
     others = {name: microseconds(step, TIMES, rounds=rounds) for name, step in _others().items()}
-    table = Table(f"A pool of {ACCOUNTS} accounts", ("step", "us"), tuple({**chosen, **others}.items()))
-    what = f"choosing among {ACCOUNTS} accounts"
-    return Result((table,), tuple(Target(what, name, cost, LIMIT_MICROSECONDS, "us") for name, cost in chosen.items()))
+    request = _request_microseconds(quick=quick)
+    shares = {name: 100 * cost / request for name, cost in {**chosen, **others}.items()}
+    table = Table(
+        f"A pool of {ACCOUNTS} accounts",
+        ("step", "us", "% of a request"),
+        tuple((name, cost, shares[name]) for name, cost in {**chosen, **others}.items()),
+        f"A request of 1 KB took {request:.0f} us of CPU in {TRIO}, the least of its rounds.",
+    )
+    what, share = f"choosing among {ACCOUNTS} accounts", "share of a request"
+    return Result(
+        (table,),
+        (
+            *(Target(what, name, cost, LIMIT_MICROSECONDS, "us") for name, cost in chosen.items()),
+            *(Target(f"{what}, {share}", name, shares[name], LIMIT_PER_CENT, "%") for name in (*chosen, WHOLE)),
+        ),
+    )
+
+
+def _request_microseconds(*, quick: bool) -> float:
+    """CPU of the router's process for one request."""
+    request = traffic.whole_request(traffic.token(), traffic.SMALL_BODY)
+    with connected_subjects((TRIO,), CONNECTIONS) as lineup:
+        return min(take_turns(lineup, request, rounds=1 if quick else 8, total=200 if quick else 400)[TRIO].cost)
 
 
 def _choices() -> dict[str, Callable[[], object]]:
@@ -79,6 +106,7 @@ def _choices() -> dict[str, Callable[[], object]]:
 
 def _others() -> dict[str, Callable[[], object]]:
     pool = _pool(Strategy.LEAST_USED)
+    changing = cycle([*LIMITS, (UNIFIED + b"7d-utilization", b"0.%04d" % number)] for number in range(1000))
 
     def whole_request() -> None:
         name = pool.choose(2.0, model=MODEL)
@@ -89,10 +117,11 @@ def _others() -> dict[str, Callable[[], object]]:
         pool.ended(name, 3.0)
 
     return {
-        "choose, begin, take in the answer, end": whole_request,
-        "read the limits in a response": lambda: read_limits(LIMITS, WALL),
+        WHOLE: whole_request,
+        "read the limits in a response, as told before": lambda: read_limits(LIMITS, WALL),
+        "read them where they have changed": lambda: read_limits(next(changing), WALL),
         f"read the hints of a request, {len(AGENT_REQUEST)} bytes": lambda: read_hints(AGENT_HEADERS, AGENT_REQUEST),
-        "read them where no session is named": lambda: read_hints([], AGENT_REQUEST),
+        "read those where no session is named": lambda: read_hints([], AGENT_REQUEST),
     }
 
 

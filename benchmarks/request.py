@@ -31,7 +31,7 @@ def measure(*, quick: bool) -> Result:
         for body_size in BODY_SIZES:
             kilobytes = body_size // 1000
             request = traffic.whole_request(token, body_size)
-            seen = _take_turns(lineup, request, rounds=1 if quick else 12, total=200 if quick else 400)
+            seen = take_turns(lineup, request, rounds=1 if quick else 12, total=200 if quick else 400)
             rows = tuple((name, min(of.cost), median(of.cost), median(of.speed)) for name, of in seen.items())
             title = f"One request of {kilobytes} KB, answer of 1 KB, {CONNECTIONS} kept-alive connections"
             tables.append(Table(title, ("", "CPU us, min", "median", "requests/s"), rows))
@@ -43,9 +43,10 @@ def measure(*, quick: bool) -> Result:
     return Result(tuple(tables), tuple(targets))
 
 
-def _take_turns(
+def take_turns(
     lineup: list[tuple[Subject, list[Connection]]], request: bytes, rounds: int, total: int
 ) -> dict[str, Rounds]:
+    """Every subject answers ``total`` requests in each round; what each round cost, by subject."""
     seen = {subject.name: Rounds() for subject, _ in lineup}
     for number in range(rounds + 1):
         for subject, connections in lineup:

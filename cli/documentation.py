@@ -12,6 +12,8 @@ from cli.output import PROGRAM
 from cli.root import root
 from protocol.config import NEXT_START, SETTINGS
 from protocol.exchange import ENDS, LIFECYCLE, Phase, Step
+from protocol.exposition import Family
+from protocol.metrics import ABOUT, USAGE_ABOUT, Metrics
 from protocol.routing import ROUTES
 from protocol.settings import Setting
 
@@ -106,6 +108,35 @@ log says how: `done`, `cut` or `left`. A step that the table does not have is a 
 """
 
 
+METRICS_NOTE: Final = """\
+Every request counts once, when it is over: answered by an upstream or refused by the router, whole or broken off. The
+counters are in memory and begin at 0 with the process. `DISABLE_METRICS` hides all of this page's routes.
+
+`GET /metrics` is open to everybody who can connect, and names nobody: an account appears as `primary` or by its place
+in `ADDITIONAL_ACCOUNT_DIRS` (`account-1`, ...), a stored provider as `other`, a path as the pattern of its route. It
+comes in Prometheus' text format 0.0.4, or in OpenMetrics 1.0 for a scraper that asks for it.
+
+```yaml
+scrape_configs:
+  - job_name: router
+    static_configs: [{targets: ["localhost:8080"]}]
+```
+"""
+
+USAGE_NOTE: Final = """\
+## The same as JSON
+
+`GET /v1/usage` is for the operator alone: with the admin key, or from the router's own machine while none is set. Here
+accounts and tokens go by their names.
+"""
+
+TOKEN_COUNTS: Final = """\
+An entry of `tokens` has the token's `label`, `requests`, `input_tokens`, `output_tokens`, `cache_creation_tokens`,
+`cache_read_tokens` and `last_used` (epoch seconds). Unlike the counters these are [kept](tokens.md#usage): they are
+those of all routers on the data directory and outlive the process.
+"""
+
+
 def routes_page() -> str:
     """Every route, as the router matches them."""
     rows = [
@@ -137,6 +168,18 @@ def state_machines_page() -> str:
     phases = table(("Phase", "What it means"), [(f"`{phase.name}`", phase.value) for phase in Phase])
     steps = table(("Step", *(f"in `{phase.name}`" for phase in Phase if phase not in ENDS)), map(step_cells, Step))
     return page([GENERATED, "# State machines", EXCHANGE_NOTE, "\n".join([*drawn, "```"]), phases, steps])
+
+
+def metrics_page() -> str:
+    """Every family of the page for Prometheus, and every key of its JSON twin."""
+    families = Metrics(ROUTES, version="").families()
+    names = table(("Name", "Type", "Labels", "What it counts"), map(family_cells, families))
+    keys = table(("Key", "What it counts"), [(f"`{key}`", about) for key, about in {**ABOUT, **USAGE_ABOUT}.items()])
+    return page([GENERATED, "# Metrics", METRICS_NOTE, names, USAGE_NOTE, keys, TOKEN_COUNTS])
+
+
+def family_cells(family: Family) -> tuple[str, ...]:
+    return f"`{family.whole_name}`", family.kind.value, ", ".join(f"`{name}`" for name in family.labels), family.about
 
 
 def step_cells(step: Step) -> tuple[str, ...]:
@@ -186,6 +229,7 @@ PAGES: Final = {
     "cli.md": commands_page,
     "routes.md": routes_page,
     "state-machines.md": state_machines_page,
+    "metrics.md": metrics_page,
 }
 """The generated pages in ``docs/``."""
 

@@ -13,6 +13,7 @@ from cli.output import ConfigurationError, Report, RuntimeFailure
 from cli.secret_file import token_secret
 from protocol.commands import Log, LogLevel
 from protocol.config import Config, UpstreamProvider
+from protocol.files import CorruptFile
 from transports.logs import LogWriter, least_level
 from transports.version import version
 
@@ -43,6 +44,8 @@ def serve(ctx: click.Context, transport: str | None, print_config: bool, as_json
         exit_code = run(ready, report, reread=Reading(invocation, report, ready).again)
     except OSError as error:
         raise RuntimeFailure(error.strerror or str(error)) from None
+    except CorruptFile as error:
+        raise RuntimeFailure(str(error)) from None
     ctx.exit(exit_code)
 
 

@@ -13,7 +13,8 @@ MOST_OPERATIONS: Final = 100
 
 
 def check(data: bytes) -> None:
-    play(islice(operations(data[1:]), MOST_OPERATIONS), "answer" if data[:1] == b"a" else "cancel")
+    half_close = "answer" if data[:1] in (b"a", b"A") else "cancel"
+    play(islice(operations(data[1:]), MOST_OPERATIONS), half_close, several=data[:1].isupper())
 
 
 def operations(data: bytes) -> list[Operation]:
@@ -22,10 +23,11 @@ def operations(data: bytes) -> list[Operation]:
     return [(NAMES[what % len(NAMES)], which, how) for what, which, how in triples]
 
 
-def encoded(history: list[Operation], half_close: str = "cancel") -> bytes:
-    """The bytes that stand for a history."""
+def encoded(history: list[Operation], half_close: str = "cancel", *, several: bool = False) -> bytes:
+    """The bytes that stand for a history: the first one for the settings."""
     triples = (bytes([NAMES.index(name), which, how]) for name, which, how in history)
-    return half_close[:1].encode() + b"".join(triples)
+    settings = half_close[:1].upper() if several else half_close[:1]
+    return settings.encode() + b"".join(triples)
 
 
 if __name__ == "__main__":

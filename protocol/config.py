@@ -432,7 +432,7 @@ NEXT_START: Final = frozenset(
     {
         "host", "port", "unix_socket", "token_secret", "token_secret_file", "data_dir", "storage_policy",
         "token_keep_days", "upstream_ca_file", "session_affinity_ttl_secs", "oauth_refresh", "oauth_refresh_ahead_secs",
-        "oauth_token_url", "oauth_client_id", "upstream_idle_connections", "drain_grace_secs",
+        "oauth_token_url", "oauth_client_id", "allowed_provider_hosts", "upstream_idle_connections", "drain_grace_secs",
     }
 )  # fmt: skip
 """Settings, by their fields, that a running router cannot take over."""

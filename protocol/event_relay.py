@@ -20,14 +20,17 @@ class EventStreamPassthrough(Relay):
     """An event stream, untouched. ``abort`` adds an event that tells of the cut, visible wherever that fell.
 
     :param broken_off: writes that event; Anthropic's unless said otherwise.
+    :param joined: clients see the error also where it is joined to a torn event. Those who do not, because they read
+        the data of an event before its name, get a broken connection then.
     """
 
-    __slots__ = ("_broken_off", "_tail", "_usage", "_usage_seen")
+    __slots__ = ("_broken_off", "_joined", "_tail", "_usage", "_usage_seen")
 
     failed = False
 
-    def __init__(self, broken_off: Callable[[Refusal], bytes] = error_event) -> None:
+    def __init__(self, broken_off: Callable[[Refusal], bytes] = error_event, *, joined: bool = True) -> None:
         self._broken_off = broken_off
+        self._joined = joined
         self._tail = START
         self._usage = StreamUsage()
         self._usage_seen = self._usage.seen  # bound once: this is the path of every chunk
@@ -40,8 +43,11 @@ class EventStreamPassthrough(Relay):
     def finish(self) -> bytes:
         return b""
 
-    def abort(self, error: Refusal) -> bytes:
-        return EventBoundary(self._tail).closing_error(self._broken_off(error))
+    def abort(self, error: Refusal) -> bytes | None:
+        boundary = EventBoundary(self._tail)
+        if not self._joined and not boundary.at_boundary:
+            return None
+        return boundary.closing_error(self._broken_off(error))
 
     @property
     def tokens(self) -> Tokens | None:

@@ -6,6 +6,7 @@ The exchange drives the script that decides, and carries the bytes that the scri
 
 from collections.abc import Callable, Mapping
 from enum import Enum
+from functools import partial
 from typing import Final, Protocol, final
 
 from protocol.call import Call, http_date
@@ -42,6 +43,12 @@ BUG: Final = Refusal(500, "internal error in the router")
 
 EARLY_LIMIT: Final = 64 * 1024
 """Response bytes that may wait for the script's decision before the upstream is held."""
+
+
+LOOK_SECONDS: Final = 1.0
+"""How long the disk may take to tell whether a store has changed; what is known has to do then."""
+CHANGE_SECONDS: Final = 15.0
+"""How long it may take to change one: longer than another process may hold its lock."""
 
 
 class Phase(Enum):
@@ -103,11 +110,13 @@ class Exchange(UpstreamEvents, CredentialWaiter, TimerOwner):
 
     __slots__ = (
         "_body_limit",
+        "_changes",
         "_channel",
         "_client_full",
         "_comment_interval",
         "_early",
         "_early_end",
+        "_early_failure",
         "_early_size",
         "_fixed_body",
         "_gathering",
@@ -152,6 +161,7 @@ class Exchange(UpstreamEvents, CredentialWaiter, TimerOwner):
         self._house = house
         self._comment_interval = comment_interval
         self._channel: Channel | None = None
+        self._changes = 0
         self._client_full = False
         self._relay: Relay | None = None
         self._fixed_body: bytes | None = None
@@ -160,6 +170,7 @@ class Exchange(UpstreamEvents, CredentialWaiter, TimerOwner):
         self._gathering: ReadResponse | None = None
         self._early: list[bytes] | None = None
         self._early_end = False
+        self._early_failure: Failed | None = None
         self._early_size = 0
         self._last_sent_at = 0.0
 
@@ -248,6 +259,7 @@ class Exchange(UpstreamEvents, CredentialWaiter, TimerOwner):
         channel = self._channel
         if channel is None:
             raise LocalError("a channel that nobody opened is ready")
+        self.call.went_upstream = True
         if self._fixed_body is not None:
             self.to_upstream += len(self._fixed_body)
             channel.send_body(self._fixed_body)
@@ -298,6 +310,8 @@ class Exchange(UpstreamEvents, CredentialWaiter, TimerOwner):
         self._channel = None
         if self._early is None:
             self._advance(failure)
+        elif self._relay is None and self._gathering is None:
+            self._early_failure = failure  # the script may have no use for that response, or be elsewhere already
         else:
             self.refuse(refusal_for(failure))
 
@@ -309,7 +323,12 @@ class Exchange(UpstreamEvents, CredentialWaiter, TimerOwner):
             self._advance(CredentialsChecked(self._house.now))
 
     def timer_fired(self, timer: Timer) -> None:
-        """A pause in the response: say something that means nothing, if the format allows it here."""
+        """The disk has taken too long; or there is a pause in the response, so that something is said that means
+        nothing, if the format allows it here.
+        """
+        if timer is Timer.DISK:
+            self._changed(self._changes, "the disk does not answer")
+            return
         relay, interval = self._relay, self._comment_interval
         if relay is None or interval is None or self.ended:
             return
@@ -353,7 +372,7 @@ class Exchange(UpstreamEvents, CredentialWaiter, TimerOwner):
             case CheckCredentials():
                 self._house.check_credentials(effect, self)
             case ChangeStore():
-                self._house.change(effect, self._changed)
+                self._change_store(effect)
             case Reply():
                 self._reply(effect)
             case Answer():
@@ -363,7 +382,7 @@ class Exchange(UpstreamEvents, CredentialWaiter, TimerOwner):
     def _fetch(self, effect: Fetch) -> None:
         self._drop_channel()
         request = effect.request
-        self._early, self._early_end, self._early_size = None, False, 0
+        self._early, self._early_end, self._early_failure, self._early_size = None, False, None, 0
         self._fixed_body = request.body
         length = self.body.length if request.body is None else len(request.body)
         if request.body is None:
@@ -399,14 +418,25 @@ class Exchange(UpstreamEvents, CredentialWaiter, TimerOwner):
         self._advance(BodyPeeked(self.body.whole() if whole else None, self._house.now))
 
     def _read_response(self, effect: ReadResponse) -> None:
+        if self._early_failure is not None:
+            self.refuse(refusal_for(self._early_failure))
+            return
         self._gathering = effect
         if self._channel is not None:
             self._channel.hold(False)
         if self._early_end:
             self._gathered()
 
-    def _changed(self, reason: str | None) -> None:
-        if not self.ended:
+    def _change_store(self, effect: ChangeStore) -> None:
+        """A disk that hangs must not keep the client waiting for ever."""
+        patience = LOOK_SECONDS if effect.update is None else CHANGE_SECONDS
+        self._house.timers.set(self, Timer.DISK, self._house.now + patience)
+        self._house.change(effect, partial(self._changed, self._changes))
+
+    def _changed(self, change: int, reason: str | None) -> None:
+        if not self.ended and change == self._changes:
+            self._changes += 1
+            self._house.timers.clear(self, Timer.DISK)
             self._advance(StoreChanged(reason, self._house.now))
 
     def _gathered(self) -> None:
@@ -415,6 +445,9 @@ class Exchange(UpstreamEvents, CredentialWaiter, TimerOwner):
 
     def _reply(self, effect: Reply) -> None:
         """Start relaying; what came while the script was thinking goes out with the head."""
+        if self._early_failure is not None:
+            self.refuse(refusal_for(self._early_failure))
+            return
         self._script.close()
         self._start_response(effect.head, effect.length)
         self.body.forget()
@@ -482,6 +515,7 @@ class Exchange(UpstreamEvents, CredentialWaiter, TimerOwner):
         self._drop_channel()
         self.body.forget()
         self._house.timers.clear(self, Timer.COMMENT)
+        self._house.timers.clear(self, Timer.DISK)
         self._house.exchange_ended(self)
 
     def _move(self, step: Step) -> None:

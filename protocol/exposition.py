@@ -39,14 +39,22 @@ class Sample(msgspec.Struct, frozen=True):
 
 
 class Family(msgspec.Struct, frozen=True):
-    """Every sample of one name. ``name`` is without the ``_total`` or ``_info`` that its kind adds; ``about`` is one
-    line without a backslash.
+    """Every sample of one name. ``about`` is one line without a backslash.
+
+    :param name: without the ``_total`` or ``_info`` that its kind adds.
+    :param labels: the names of those that its samples have, but for the ``le`` of a histogram's buckets.
     """
 
     name: str
     kind: Kind
     about: str
     samples: list[Sample]
+    labels: tuple[str, ...] = ()
+
+    @property
+    def whole_name(self) -> str:
+        """What its samples are called; those of a histogram add to it which part of it they are."""
+        return self.name + SUFFIXES.get(self.kind, "")
 
 
 def render(families: Iterable[Family], form: Format) -> bytes:
@@ -75,7 +83,7 @@ SUFFIXES: Final[Mapping[Kind, str]] = {Kind.COUNTER: "_total", Kind.INFO: "_info
 
 
 def _family(family: Family, *, openmetrics: bool) -> Iterator[str]:
-    whole = family.name + SUFFIXES.get(family.kind, "")
+    whole = family.whole_name
     # The older format knows no suffixes and no info: there a family is called what its samples are called.
     name = family.name if openmetrics else whole
     kind = Kind.GAUGE if family.kind is Kind.INFO and not openmetrics else family.kind

@@ -46,7 +46,7 @@ from protocol.ports import CredentialWaiter, Responder
 from protocol.request_body import RequestBody
 from protocol.routing import ROUTES, Surface
 from protocol.scripts.operations import refuse
-from protocol.stores import AuditLog, StoreKeeper, UsageKeeper
+from protocol.stores import AuditLog, OnChanged, StoreKeeper, UsageKeeper
 from protocol.timers import Timer, TimerOwner, Timers
 from protocol.values import ConnId, JobId, Origin, Peer, RequestHead, Tokens
 from protocol.wire.pool import IdlePool
@@ -62,6 +62,9 @@ AUDIT_LOG: Final = "audit.jsonl"
 """In the data directory: one JSON object for each change that somebody made or tried to make over HTTP. With
 ``STORAGE_POLICY=memory`` there is none.
 """
+
+LAST_SECONDS: Final = 3.0
+"""After the last answers were cut: for what has to be kept of them to reach the disk."""
 
 NO_ENVIRONMENT: Final[Mapping[str, str]] = {}
 
@@ -104,6 +107,7 @@ class Gateway(TimerOwner):
         self._entropy = entropy
         self._door = FrontDoor(config, router, self._household, entropy=entropy)
         self._keepers = {account.name: AccountKeeper(account, self) for account in self._roster}
+        self._moved: list[AccountKeeper] = []
         self._stores = {
             Store.TOKENS: StoreKeeper(self._tokens, self),
             Store.PROVIDERS: StoreKeeper(self._providers, self),
@@ -123,6 +127,7 @@ class Gateway(TimerOwner):
         self._last_request = 0
         self._draining = False
         self._drained = False
+        self._cut_off = False
         self._given_up = False
 
     # Facts ---------------------------------------------------------------------------------------------------------
@@ -242,15 +247,16 @@ class Gateway(TimerOwner):
         router = router_for(self._config)
         self._metrics.offer(router.routes())
         self._door = FrontDoor(self._config, router, self._household, entropy=self._entropy)
+        self._moved = [keeper for keeper in self._moved if keeper.busy or keeper.waiting]
         for account in self._roster.reconfigured(self._config, now):
-            # The keepers of accounts that are gone stay for the sake of requests that are still with them.
-            self._keepers[account.name] = keeper = AccountKeeper(account, self)
-            keeper.check()
+            self._keep(account)
         return self._collect()
 
     def drain(self, grace: float, now: float) -> list[Command]:
         """Shut down: no new connections, running answers may take ``grace`` seconds; 0 ends them at once."""
         self.now = now
+        if self._drained:
+            return []
         if not self._draining:
             self._draining = True
             self.commands.append(StopListening())
@@ -354,6 +360,9 @@ class Gateway(TimerOwner):
         self._jobs[job] = done
         self.commands.append(command(job))
 
+    def tell(self, done: OnChanged, reason: str | None) -> None:
+        self._guard(done, partial(done, reason))
+
     def wake(self, waiter: CredentialWaiter) -> None:
         self._guard(waiter, waiter.credentials_checked)
 
@@ -372,6 +381,19 @@ class Gateway(TimerOwner):
         self._end_everything()
 
     # Bookkeeping ---------------------------------------------------------------------------------------------------
+
+    def _keep(self, account: Account) -> None:
+        """Look after a new account. Whoever looked after one of the same name ends what is under way there; keepers of
+        accounts that are gone stay for the sake of requests that are still with them.
+        """
+        before = self._keepers.get(account.name)
+        if before is not None:
+            self._moved.append(before)
+            if not before.account.same_as(account):
+                warning = f"account {account.name} has another home or key now, and tokens bound to it go there"
+                self.log(LogLevel.WARN, warning, {})
+        self._keepers[account.name] = keeper = AccountKeeper(account, self)
+        keeper.check()
 
     def _new_conn(self) -> ConnId:
         self._last_conn += 1
@@ -440,7 +462,9 @@ class Gateway(TimerOwner):
         for link in self._client_links():
             self._guard(link, partial(link.shut, SHUTTING_DOWN))
         self._exchanges.clear()
-        self._given_up = True
+        self._given_up = self._cut_off
+        self._cut_off = True
+        self.timers.set(self, Timer.DRAIN, self.now + LAST_SECONDS)
 
     def _guard(self, owner: object, step: Callable[[], None]) -> None:
         try:
@@ -498,7 +522,7 @@ class Gateway(TimerOwner):
             not self._usage_keeper.end()
             or self._audit_log.busy
             or any(keeper.busy for keeper in self._stores.values())
-            or any(keeper.busy for keeper in self._keepers.values())
+            or any(keeper.busy for keeper in (*self._keepers.values(), *self._moved))
         )
 
     def _client_links(self) -> list[ClientLink]:

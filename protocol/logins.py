@@ -2,17 +2,17 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Protocol, TypeAlias, final
+from typing import Final, Protocol, TypeAlias, final
 
 from protocol.commands import Command, JobResult, LoadFiles, LogLevel, WorkOnLogin
 from protocol.effects import Failed
 from protocol.errand import Errand, ErrandHouse, ErrandResult
 from protocol.errors import LocalError
-from protocol.files import FilesSeen
+from protocol.files import FilesSeen, UpdateFailed
 from protocol.identity.accounts import Account
 from protocol.identity.refresh import Abandon, Ask, LoginLost, NotKept, Order, Postponed, Refresher, TokenReady
 from protocol.identity.token_endpoint import MOST_ANSWER_BYTES
-from protocol.login_jobs import FileResult, LockLogin, ReadLogin, SaveLogin, UnlockLogin
+from protocol.login_jobs import FileResult, LockLogin, ReadLogin, SaveLogin, UnlockLogin, WorkFailed
 from protocol.ports import CredentialWaiter
 from protocol.timers import Timer, TimerOwner, Timers
 from protocol.values import JobId, Secret
@@ -41,8 +41,12 @@ class KeeperHouse(ErrandHouse, Protocol):
         """The account's credential may have changed."""
 
 
+LOOK_SECONDS: Final = 10.0
+"""How long the disk may take; then whoever waits goes on with what is known."""
+
+
 @final
-class AccountKeeper:
+class AccountKeeper(TimerOwner):
     """Looks after one account."""
 
     def __init__(self, account: Account, house: KeeperHouse) -> None:
@@ -79,14 +83,24 @@ class AccountKeeper:
             self._refused.add(refused)
         if not self._looking:
             self._looking = True
+            self._house.timers.set(self, Timer.DISK, self._house.now + LOOK_SECONDS)
             account = self.account
             self._house.order(lambda job: LoadFiles(job, account.paths, account.fingerprint), self._looked)
 
+    def timer_fired(self, timer: Timer) -> None:
+        """The disk hangs."""
+        self._house.log(LogLevel.ERROR, f"the disk does not answer for account {self.account.name}", {})
+        self._tell()
+
     def _looked(self, result: JobResult) -> None:
-        if not isinstance(result, FilesSeen):
-            raise LocalError(f"a look at files was answered with {type(result).__name__}")
         self._looking = False
         house, account = self._house, self.account
+        house.timers.clear(self, Timer.DISK)
+        if not isinstance(result, FilesSeen):
+            reason = result.reason if isinstance(result, UpdateFailed) else type(result).__name__
+            house.log(LogLevel.ERROR, f"the files of account {account.name} cannot be looked at", {"reason": reason})
+            self._settle()
+            return
         for note in account.checked(result, house.wall, house.now):
             house.log(LogLevel.INFO if account.credential is not None else LogLevel.WARN, note, {})
         refused, self._refused = self._refused, set()
@@ -105,10 +119,13 @@ class AccountKeeper:
         return renewal
 
     def _settle(self) -> None:
-        """Wake who waits once nothing better is to be expected, or what there is will do."""
+        """News about the credential: tell who waits, unless more is to come at once."""
         self._house.credential_seen(self.account)
-        if self._looking:
-            return
+        if not self._looking:
+            self._tell()
+
+    def _tell(self) -> None:
+        """Wake who waits if nothing better is to be expected, or what there is will do."""
         looking_on, self._looking_on = self._looking_on, []
         for waiter in looking_on:
             self._house.wake(waiter)
@@ -175,6 +192,8 @@ class Renewal(TimerOwner):
                 self._settled()
 
     def _worked(self, result: JobResult) -> None:
+        if isinstance(result, UpdateFailed):
+            result = WorkFailed(result.reason)
         if not isinstance(result, FileResult):
             raise LocalError(f"work on a login was answered with {type(result).__name__}")
         self.carry_out(self.refresher.work_done(result, self._house.now, self._house.wall))

@@ -120,7 +120,7 @@ class Metrics:
         :param in_flight: requests that have begun and are not over.
         :param accounts: how they stand now.
         """
-        return render(self._families(in_flight, accounts), form)
+        return render(self.families(in_flight=in_flight, accounts=accounts), form)
 
     def usage(self, *, in_flight: int, accounts: Sequence[AccountSnapshot]) -> dict[str, object]:
         """The body of ``/v1/usage``, to be encoded as JSON, for the operator alone: here accounts go by their names."""
@@ -163,7 +163,8 @@ class Metrics:
             counts.setdefault(route, {})[str(status or "none")] = count
         return counts
 
-    def _families(self, in_flight: int, accounts: Sequence[AccountSnapshot]) -> list[Family]:
+    def families(self, *, in_flight: int = 0, accounts: Sequence[AccountSnapshot] = ()) -> list[Family]:
+        """All that is on the page, in its order."""
         places: Counter[str] = Counter()
         for name, count in self._account_calls.items():
             places[_place(name)] += count
@@ -175,10 +176,19 @@ class Metrics:
         started = [Sample(self.started_at)]
         return [
             *(_counter(key, ABOUT[key], [Sample(total)]) for key, total in self._totals().items()),
-            _counter("status", "Answers by status, whoever gave them.", _samples("code", self._statuses())),
-            _counter("route_requests", "Requests by route and status; the code none stands for no answer.", by_route),
+            _counter("status", "Answers by status, whoever gave them.", _samples("code", self._statuses()), "code"),
             _counter(
-                "account_calls", "Requests sent upstream by account.", _samples("account", sorted(places.items()))
+                "route_requests",
+                "Requests by route and status; the code none stands for no answer.",
+                by_route,
+                "route",
+                "code",
+            ),
+            _counter(
+                "account_calls",
+                "Requests sent upstream by account.",
+                _samples("account", sorted(places.items())),
+                "account",
             ),
             _histogram("request_duration_seconds", "From a request's head to the end of its answer.", self._durations),
             _histogram(
@@ -191,14 +201,22 @@ class Metrics:
                 "accounts",
                 "Accounts that can be used, have to wait, or have no usable credential.",
                 _samples("state", _states(accounts).items()),
+                "state",
             ),
             _gauge(
                 "account_cooldown_seconds",
                 "How long an account will still be left alone; 0 for one that is not.",
                 _samples("account", _cooldowns(accounts).items()),
+                "account",
             ),
             _gauge("start_time_seconds", "When the router started, in seconds since the epoch.", started),
-            Family(f"{PREFIX}build", Kind.INFO, "What is running.", [Sample(1, (("version", self._version),))]),
+            Family(
+                f"{PREFIX}build",
+                Kind.INFO,
+                "What is running.",
+                [Sample(1, (("version", self._version),))],
+                ("version",),
+            ),
         ]
 
 
@@ -227,6 +245,19 @@ ABOUT: Final[Mapping[str, str]] = {
     "answers_without_usage": "Successful answers that cost tokens but did not say, or not readably, how many.",
 }
 """The plain sums: key in ``/v1/usage`` and, with ``PREFIX`` and ``_total``, name on the page; what each one counts."""
+
+
+USAGE_ABOUT: Final[Mapping[str, str]] = {
+    "status_counts": "Answers by status.",
+    "account_calls": "Requests sent upstream by account.",
+    "route_counts": "Requests by route, then by status; `none` stands for no answer, and for no route.",
+    "accounts": "How many accounts can be used (`healthy`), have to wait (`cooling`), or cannot be used (`unusable`).",
+    "in_flight": "Requests that are not over; this one is among them.",
+    "started_at": "When the router started, in seconds since the epoch.",
+    "version": "Of the router.",
+    "tokens": "What each token has used, by its id.",
+}
+"""What is in ``/v1/usage`` besides the plain sums."""
 
 
 class _Sums(msgspec.Struct):
@@ -314,14 +345,14 @@ def _samples(label: str, values: Iterable[tuple[object, int]]) -> list[Sample]:
     return [Sample(value, ((label, str(name)),)) for name, value in values]
 
 
-def _counter(key: str, about: str, samples: list[Sample]) -> Family:
-    return Family(PREFIX + key.removesuffix("_total"), Kind.COUNTER, about, samples)
+def _counter(key: str, about: str, samples: list[Sample], *labels: str) -> Family:
+    return Family(PREFIX + key.removesuffix("_total"), Kind.COUNTER, about, samples, labels)
 
 
-def _gauge(name: str, about: str, samples: list[Sample]) -> Family:
-    return Family(PREFIX + name, Kind.GAUGE, about, samples)
+def _gauge(name: str, about: str, samples: list[Sample], *labels: str) -> Family:
+    return Family(PREFIX + name, Kind.GAUGE, about, samples, labels)
 
 
 def _histogram(name: str, about: str, histograms: Mapping[str, _Histogram]) -> Family:
     samples = [sample for route in sorted(histograms) for sample in histograms[route].samples((("route", route),))]
-    return Family(PREFIX + name, Kind.HISTOGRAM, about, samples)
+    return Family(PREFIX + name, Kind.HISTOGRAM, about, samples, ("route",))

@@ -130,6 +130,17 @@ class Match(msgspec.Struct, frozen=True):
         path = self.upstream_target.partition(b"?")[0]
         return path.split(b"/")[segments.index(ID)].decode("latin-1")
 
+    @property
+    def model(self) -> str | None:
+        """The model that the path names, as it does in the forms of other clouds; there the body does not count."""
+        if self.surface not in (Surface.BEDROCK, Surface.VERTEX):
+            return None
+        path = unquote_to_bytes(self.upstream_target.partition(b"?")[0]).decode("utf-8", "replace")
+        if self.surface is Surface.VERTEX:
+            return path.rpartition("/")[2].rpartition(":")[0]
+        segments = path.split("/")
+        return segments[2] if MODEL_SEGMENT in segments else None
+
 
 @final
 class Router:
@@ -198,6 +209,9 @@ class Router:
 
 
 # --- the table --------------------------------------------------------------------------------------------------------
+
+MODEL_SEGMENT: Final = "model"
+"""Before the name of a model in Bedrock's paths."""
 
 EXTRA_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
@@ -283,6 +297,9 @@ ROUTES: Final = (
 """What the SDKs and Claude Code need for inference. Paths that manage an organization, its users or its logins are left
 out on purpose: a holder of a token must not act there with the operator's credential.
 """
+
+
+KNOWN_PATTERNS: Final = frozenset(route.pattern for route in ROUTES)
 
 
 # --- patterns ---------------------------------------------------------------------------------------------------------

@@ -38,6 +38,9 @@ class StoreHouse(Protocol):
     def order(self, command: NewCommand, done: Callable[[JobResult], None]) -> None:
         """Have a job carried out, and its result handed to ``done``."""
 
+    def tell(self, done: OnChanged, reason: str | None) -> None:
+        """Tell one who waits; what that sets off is no trouble of the teller."""
+
     def log(self, level: LogLevel, event: str, fields: Mapping[str, str | int | float | None]) -> None: ...
 
 
@@ -113,7 +116,7 @@ class StoreKeeper(TimerOwner):
 
         def changed(result: JobResult) -> None:
             self._changing -= 1
-            done(self._changed(result))
+            self._house.tell(done, self._changed(result))
 
         self._house.order(lambda job: UpdateFiles(job, book.lock, book.paths, update), changed)
 
@@ -127,7 +130,7 @@ class StoreKeeper(TimerOwner):
         if not isinstance(result, FilesUnchanged):  # else what was wrong with them still is
             self._unreadable = self._complained(self._taken_in(result))
         for done in asking:
-            done(self._unreadable)
+            self._house.tell(done, self._unreadable)
         if self._watching and self._unreadable is None:
             self._share()
         if self._asking and not self._looking:

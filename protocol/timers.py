@@ -22,6 +22,7 @@ class Timer(Enum):
     COMMENT = "a pause in an event stream long enough for a keep-alive comment"
     RENEWAL = "the next step of a login's renewal"
     STORE = "the next look at a store"
+    DISK = "the disk to answer"
     DRAIN = "the grace period of a shutdown"
 
 

@@ -11,7 +11,7 @@ from protocol.identity.provider_desk import ProviderDesk
 from protocol.identity.roster import Roster
 from protocol.identity.token_desk import Bearer
 from protocol.request_body import RequestBody
-from protocol.routing import LEGACY_PREFIX, Action, Match
+from protocol.routing import ID, KNOWN_PATTERNS, LEGACY_PREFIX, Action, Match
 from protocol.scripts import carried, catalogue, compatible, messages, translated
 from protocol.scripts.asking import Persistence
 from protocol.scripts.providing import Providing
@@ -51,6 +51,8 @@ class AnthropicUpstream:
             case Action.RELAY:
                 return messages.relay(call, body, bearer, self._desk, self._target(match, readable=True))
             case Action.RELAY_RESOURCE:
+                if match.pattern not in KNOWN_PATTERNS:
+                    bearer.require_unlimited("paths that the operator added")
                 return messages.relay_resource(call, body, bearer, self._desk, self._target(match), match.resource)
             case Action.RELAY_BATCH:
                 if call.head.method == b"POST" and match.resource is None:
@@ -69,7 +71,7 @@ class AnthropicUpstream:
                 raise LocalError(f"no story for {match.action}")
 
     def _target(self, match: Match, base: str | None = None, *, readable: bool = False) -> messages.Target:
-        return messages.Target(self._config.upstream_base_url, match.upstream_target, base, readable)
+        return messages.Target(self._config.upstream_base_url, match.upstream_target, base, readable, match.model)
 
 
 @final
@@ -99,9 +101,13 @@ class CompatibleUpstream:
                 return catalogue.list_models(call, providing)
             case Action.SHOW_MODEL:
                 return catalogue.show_model(call, providing, last_segment(match))
-            case Action.RELAY if match.upstream_target.partition(b"?")[0] == b"/v1/messages":
+            case Action.RELAY_RESOURCE if match.pattern == f"{LEGACY_PREFIX}/v1/models":
+                return catalogue.list_models(call, providing)
+            case Action.RELAY_RESOURCE if match.pattern == f"{LEGACY_PREFIX}/v1/models/{ID}":
+                return catalogue.show_model(call, providing, last_segment(match))
+            case Action.RELAY if match.pattern.endswith("/v1/messages"):
                 return carried.carry(call, bearer, providing)
-            case Action.RELAY if match.upstream_target.partition(b"?")[0] == b"/v1/messages/count_tokens":
+            case Action.RELAY if match.pattern.endswith("/v1/messages/count_tokens"):
                 return carried.count_tokens(call, bearer, providing)
             case _:
                 raise Refusal(

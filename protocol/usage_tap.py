@@ -240,7 +240,7 @@ def _usage_of(said: _Document) -> Usage | None:
             return read_usage(said.message)
         case "message" | "message_delta":
             return _messages_usage.decode(said.usage)
-        case "chat.completion" | "chat.completion.chunk":
+        case "chat.completion" | "chat.completion.chunk" | "text_completion" | "list":  # a list is one of embeddings
             counts = _chat_usage.decode(said.usage)
             return None if counts is None else anthropic_usage(counts)
         case "response.completed" | "response.incomplete" | "response.failed":

@@ -4,6 +4,7 @@ from typing import assert_never, final
 
 from protocol.commands import AppendFile, Job, JobResult, LoadFiles, UpdateFiles, WorkOnLogin
 from protocol.config import Config, RefreshMode
+from protocol.files import UpdateFailed
 from transports import data_files, disk
 from transports.credential_file import CredentialFiles
 
@@ -16,7 +17,13 @@ class Jobs:
         self._logins = CredentialFiles(config.data_dir, keep=config.oauth_refresh is RefreshMode.FILE)
 
     def carry_out(self, job: Job) -> JobResult:
-        """Do it; may block."""
+        """Do it; may block. Whatever goes wrong is a result: nobody else would hear of it."""
+        try:
+            return self._carried_out(job)
+        except Exception as error:
+            return UpdateFailed(f"internal error: {type(error).__name__}")
+
+    def _carried_out(self, job: Job) -> JobResult:
         match job:
             case LoadFiles():
                 return disk.load(job.paths, job.fingerprint)

@@ -67,7 +67,7 @@ def read_hints(headers: Headers, body: bytes | None, *, files: bool = False) -> 
 
 def file_in(body: bytes) -> str | None:
     """The id of the first uploaded file in a request, found by the name of its field wherever that stands: within a
-    JSON string the quotes would be escaped.
+    JSON string the quotes would be escaped. A client may have written it for another purpose: it is no more than a hint.
     """
     match = _FILE_ID.search(body)
     return match[1].decode("ascii") if match else None
@@ -136,6 +136,12 @@ class AffinityMap:
         if len(self._resources) > self._capacity:
             self._resources.popitem(last=False)
 
+    def forget_resource(self, resource: str, account: str) -> None:
+        """This account does not have that file or batch, or not any more."""
+        key = _resource_key(resource)
+        if self._resources.get(key) == account:
+            del self._resources[key]
+
     def forget(self, account: str) -> None:
         """Drop all that an account was remembered for; it is no more."""
         for key in [key for key, (holder, _) in self._conversations.items() if holder == account]:
@@ -178,7 +184,7 @@ MAX_NAME_CHARACTERS: Final = 512
 """No model, message or session has a longer name."""
 
 _SESSION_IN_USER: Final = re.compile(r"_session_([0-9A-Za-z-]{8,64})")
-_FILE_ID: Final = re.compile(rb'"file_id"[ \t\r\n]*:[ \t\r\n]*"([0-9A-Za-z_-]{1,128})"')
+_FILE_ID: Final = re.compile(rb'"file_id"[ \t\r\n]*:[ \t\r\n]*"(file_[0-9A-Za-z]{1,128})"')
 
 
 def _session_header(headers: Headers) -> str | None:

@@ -13,7 +13,19 @@ from protocol.errors import Refusal
 from protocol.files import Contents, Update
 from protocol.identity.token_files import KEEP_SECONDS, read_tokens, saving
 from protocol.identity.token_record import TokenRecord, merge, worthless
-from protocol.identity.tokens import Claims, unauthorized
+from protocol.identity.tokens import CHALLENGE, Claims, unauthorized
+
+
+@final
+class Unrecorded(Refusal):
+    """A token has limits, and nothing here says which.
+
+    :param kept: whether another process may have written them down a moment ago.
+    """
+
+    def __init__(self, kept: bool) -> None:
+        retry = [(b"retry-after", b"1")] if kept else []
+        super().__init__(401, "Token is limited, and its limits are not known to this router", headers=[CHALLENGE, *retry])
 
 
 @final
@@ -21,7 +33,7 @@ class Ledger:
     """All records that this process knows.
 
     :param kept: whether there are files; without them nothing is ever unsaved.
-    :param keep_seconds: how long records of tokens that have ended are kept.
+    :param keep_seconds: how long records of tokens that ended by themselves are kept.
     """
 
     def __init__(self, *, kept: bool = True, keep_seconds: float = KEEP_SECONDS) -> None:
@@ -34,13 +46,16 @@ class Ledger:
 
     def admit(self, claims: Claims, wall: float) -> TokenRecord:
         """The record of a token that is genuine by its signature, if it may be used at ``wall`` (epoch seconds). A
-        token that was never recorded stands for itself.
+        token that was never recorded stands for itself, unless it has limits: only the record says which.
 
-        :raises Refusal: 403 if it was revoked, 401 if it was ended early.
+        :raises Unrecorded: 401, it has limits, and they are not known.
+        :raises Refusal: 403 if it was revoked, 401 if it has ended.
         """
         record = self._book.get(claims.sub)
         if record is None:
-            return TokenRecord(claims.sub, claims.label, claims.iat, claims.exp, account=claims.account)
+            if claims.limited:
+                raise Unrecorded(self._kept)
+            record = TokenRecord(claims.sub, claims.label, claims.iat, claims.exp, account=claims.account)
         if record.revoked:
             raise Refusal(403, "Token has been revoked")
         if record.expires_at and record.expires_at <= wall:
@@ -72,7 +87,7 @@ class Ledger:
         return record
 
     def purge(self, wall: float) -> None:
-        """Drop the records of tokens that ended long before ``wall`` (epoch seconds)."""
+        """Drop the records of tokens that ended by themselves long before ``wall`` (epoch seconds)."""
         for record in list(self._book.values()):
             if worthless(record, wall, self._keep_seconds):
                 del self._book[record.id]

@@ -164,9 +164,12 @@ class AccountPool:
             standing.concurrency_limit = concurrency_limits.get(standing.name, concurrency_limits.get(ANY_ACCOUNT))
         self.set_accounts([standing.name for standing in self._listed], now)
 
-    def set_accounts(self, names: Iterable[str], now: float) -> None:
+    def set_accounts(self, names: Iterable[str], now: float, *, anew: AbstractSet[str] = NOBODY) -> None:
         """These are the accounts from now on. Those that stay keep their standing, and so do dropped ones until their
         last request has ended.
+
+        :param anew: of which of these nothing is known, though there may have been others by these names. What those have
+            in flight counts on.
         """
         listed = list(names)
         if len(set(listed)) < len(listed):
@@ -175,6 +178,10 @@ class AccountPool:
             standing.position = -1
             standing.rank = None
         self._ranks, self._ranked = [], []
+        for name in anew & self._standings.keys():
+            in_flight = self._standings[name].in_flight
+            self._standings[name] = standing = self._new(name)
+            standing.in_flight = in_flight
         self._listed = [self._standings.get(name) or self._new(name) for name in listed]
         departed = [standing for standing in self._standings.values() if standing.in_flight]
         self._standings = {standing.name: standing for standing in [*departed, *self._listed]}

@@ -66,16 +66,17 @@ class Roster:
                 self._accounts[name] = before[name]
         self.has_choice = len(self._accounts) > 1
         self._keeps_conversations = config.session_affinity_ttl_secs is not None and self.has_choice
-        for name in before.keys() - self._accounts.keys():
-            self._affinity.forget(name)
+        for name, account in before.items():
+            if self._accounts.get(name) is not account:
+                self._affinity.forget(name)
         self._pool.set_rules(
             config.account_routing_strategy,
             dict(config.account_request_limits),
             dict(config.account_concurrency_limits),
             now,
         )
-        self._pool.set_accounts(self._accounts, now)
         new = [account for name, account in self._accounts.items() if before.get(name) is not account]
+        self._pool.set_accounts(self._accounts, now, anew={account.name for account in new})
         for account in new:
             self._usable.pop(account.name, None)
         return new
@@ -168,6 +169,8 @@ class Roster:
         now: float,
     ) -> None:  # fmt: skip
         """The provider's response head has come; ``counts`` as for the pool."""
+        if self._is_gone(account):
+            return
         wall = call.wall_at(now)
         changes = self._pool.answered(
             account.name,
@@ -188,11 +191,15 @@ class Roster:
 
     def failed(self, account: Account, reason: str, *, asked_at: float, now: float) -> None:
         """No response came."""
+        if self._is_gone(account):
+            return
         for change in self._pool.failed(account.name, reason, asked_at=asked_at, now=now):
             self._report(change)
 
     def unauthorized(self, account: Account, now: float) -> None:
         """The provider refuses the account's credential, also after a renewal."""
+        if self._is_gone(account):
+            return
         for change in self._pool.unauthorized(account.name, now):
             self._report(change)
 
@@ -210,10 +217,14 @@ class Roster:
         if self.has_choice:
             self._affinity.remember_resource(resource, name)
 
+    def forget_resource(self, resource: str, name: str) -> None:
+        """The account does not have a file or a batch."""
+        self._affinity.forget_resource(resource, name)
+
     def credential_seen(self, account: Account, wall: float, now: float) -> None:
         """The account was looked at: tell the pool what is new about its credential."""
-        if self._accounts.get(account.name) is not account:
-            return  # it is no more, though somebody else may go by its name
+        if self._is_gone(account):
+            return
         credential = account.credential
         token = None if credential is None else credential.token
         usable = account.worth_sending(wall) or account.renewing
@@ -228,6 +239,10 @@ class Roster:
     def snapshots(self, now: float) -> list[AccountSnapshot]:
         """All accounts, for the operator's eyes."""
         return self._pool.snapshot(now)
+
+    def _is_gone(self, account: Account) -> bool:
+        """It is none of ours any more, though somebody else may go by its name."""
+        return self._accounts.get(account.name) is not account
 
 
 def names_no_limit(head: ResponseHead, wall: float) -> bool:

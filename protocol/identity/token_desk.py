@@ -13,7 +13,7 @@ from protocol.files import Contents, Update
 from protocol.identity.ledger import Ledger
 from protocol.identity.token_files import token_files
 from protocol.identity.token_limits import TokenLimits, estimate, require_model
-from protocol.identity.token_record import TokenRecord
+from protocol.identity.token_record import TokenRecord, issuance
 from protocol.identity.token_usage import UsageBook
 from protocol.identity.tokens import TokenVerifier, present_token
 from protocol.values import Secret, Tokens
@@ -69,6 +69,17 @@ class TokenDesk:
         self.ledger.purge(wall)
         return self.news(wall)
 
+    def presented(self, token: str, wall: float) -> TokenRecord:
+        """A token by itself, whether there is a record of it or not.
+
+        :raises Refusal: 400, it is none of this router's, or has ended.
+        """
+        try:
+            claims = self._verifier.verify(token.encode("utf-8", "replace"), wall)
+        except Refusal as refusal:
+            raise Refusal(400, f"token: {refusal.message}", param="token") from None
+        return self.ledger.find(claims.sub) or issuance(claims)
+
     # Requests --------------------------------------------------------------------------------------------------------
 
     def admit(self, call: Call) -> "Bearer":
@@ -87,7 +98,7 @@ class TokenDesk:
         share, call.share = call.share, None
         if share is None:
             return
-        if call.sent_with:
+        if call.went_upstream:
             share.settle(tokens, now=now, wall=call.wall_at(now))
         else:
             share.release()
@@ -108,7 +119,7 @@ class Bearer:
     def reserve(
         self, call: Call, body: bytes | None = None, *, model: str | None = None, inference: bool = True
     ) -> None:
-        """Take what the request may use out of what the token has left; ``body`` is a Messages request.
+        """Take what the request may use out of what the token has left; ``body`` is one of inference.
 
         :param model: the one that is asked, where the body does not say.
         :param inference: the answer costs tokens.
@@ -118,7 +129,7 @@ class Bearer:
         if body is not None and self.must_show_body:
             asked = read_ask(body)
             require_model(self.record, model or asked.model)
-            share = estimate(len(body), asked.max_tokens) if inference else None
+            share = estimate(len(body), asked.most) if inference else None
         call.share = self.limits.reserve(self.record, share, now=call.at)
 
     def require_unlimited(self, what: str) -> None:
@@ -133,17 +144,24 @@ class Bearer:
 
 
 class Ask(msgspec.Struct):
-    """What a Messages request says of its cost."""
+    """What a request says of its cost; in OpenAI's dialects the most output has other names."""
 
     model: str | None = None
     max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    max_output_tokens: int | None = None
+
+    @property
+    def most(self) -> int:
+        """The most output that is asked for; 0 where nothing is said."""
+        return max(self.max_tokens or 0, self.max_completion_tokens or 0, self.max_output_tokens or 0)
 
 
 _ASK: Final = msgspec.json.Decoder(Ask)
 
 
 def read_ask(body: bytes) -> Ask:
-    """The model and the most output that a Messages request asks for; nothing for what is none."""
+    """The model and the most output that a request asks for; nothing for what is none."""
     try:
         return _ASK.decode(body)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):

@@ -19,6 +19,7 @@ from typing import Final, final
 import msgspec
 
 from protocol.errors import LocalError, Refusal
+from protocol.identity.attachments import attachments
 from protocol.identity.token_record import TokenRecord
 from protocol.identity.token_usage import TokenUsage, UsageBook, usage_of
 from protocol.values import Headers, Tokens
@@ -29,9 +30,11 @@ BYTES_PER_TOKEN: Final = 4
 """Of a request's JSON; English prose has a little more, code and other scripts less."""
 
 
-def estimate(body_bytes: int, max_tokens: int | None) -> Tokens:
-    """What a request may use: its body as input, and the most output it asks for if it says so."""
-    return Tokens(input=body_bytes // BYTES_PER_TOKEN, output=max(max_tokens or 0, 0))
+def estimate(body: bytes, most_output: int) -> Tokens:
+    """What a request may use: its body as input, and the most output it asks for, 0 if it does not say."""
+    attached = attachments(body)
+    text = len(body) - attached.size
+    return Tokens(input=text // BYTES_PER_TOKEN + attached.tokens, output=max(most_output, 0))
 
 
 BYTES_PER_STREAMED_TOKEN: Final = 64
@@ -66,6 +69,7 @@ class TokenLimits:
     def __init__(self, usage: UsageBook) -> None:
         self._usage = usage
         self._open: dict[str, _Open] = {}
+        self._purge_at = 0.0
 
     def reserve(self, record: TokenRecord, tokens: Tokens | None = None, *, now: float) -> "Reservation":
         """A share for one request at ``now`` (monotonic seconds), ``tokens`` being what it may use at most, if known.
@@ -74,6 +78,9 @@ class TokenLimits:
             never does.
         """
         share = tokens or Tokens()
+        if now >= self._purge_at:
+            self._purge_at = now + MINUTE
+            self.purge(now)
         open_ = self._open.get(record.id) or _Open()
         used = self._usage.of(record.id)
         _require_requests(record, used, open_)
@@ -89,7 +96,9 @@ class TokenLimits:
         return open_.requests if open_ is not None else 0
 
     def purge(self, now: float) -> None:
-        """Forget tokens that no request is in flight for, nor was begun with in the minute before ``now``."""
+        """Forget tokens that no request is in flight for, nor was begun with in the minute before ``now``; ``reserve``
+        does so now and then.
+        """
         for token_id, open_ in list(self._open.items()):
             open_.forget_until(now - MINUTE)
             if open_.idle:

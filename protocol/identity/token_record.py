@@ -131,9 +131,11 @@ def merge_all(records: Iterable[TokenRecord]) -> dict[str, TokenRecord]:
 def worthless(record: TokenRecord, wall: float, keep_seconds: float) -> bool:
     """The token ended so long before ``wall`` (epoch seconds) that the record may go: without it, it is refused too.
 
-    An hour at least is kept, for clocks that disagree. A record that does not know the end stays.
+    An hour at least is kept, for clocks that disagree. What was revoked or ended early stays for ever, because a clock
+    may be wrong for a moment, and without its record such a token would be good again.
     """
-    return record.ends_at > 0 and max(record.ends_at, record.expires_at) <= wall - max(keep_seconds, LEAST_KEPT_SECONDS)
+    ended_early = record.revoked or record.signed_until is not None
+    return not ended_early and 0 < record.expires_at <= wall - max(keep_seconds, LEAST_KEPT_SECONDS)
 
 
 LEAST_KEPT_SECONDS: Final = 3600.0
@@ -175,8 +177,8 @@ def issuance(
 
 
 def revocation(token_id: str, *, exp: int = 0) -> TokenRecord:
-    """A token was revoked. Where there is no record of it this one stays until ``exp``, the end of its signature (epoch
-    seconds); for ever if nobody knows that.
+    """A token was revoked, one that is perhaps not recorded; ``exp`` is the end of its signature (epoch seconds), 0 if
+    nobody knows it.
 
     :raises Refusal: 400 for what cannot be an id.
     """

@@ -39,6 +39,8 @@ STRONG_SECRET_BYTES: Final = 32
 class Claims:
     """What a token says: its id (a UUID), when it was issued and when it ends (epoch seconds), whose it is, and the
     one account it is bound to, if any.
+
+    :param limited: its record has limits, so it is no good without the record.
     """
 
     sub: str
@@ -46,6 +48,7 @@ class Claims:
     exp: int
     label: str = ""
     account: str | None = None
+    limited: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +65,13 @@ def issue(
     ttl_hours: float = DEFAULT_TTL_HOURS,
     label: str = "",
     account: str | None = None,
+    limited: bool = False,
     wall: float,
     entropy: Callable[[int], bytes],
 ) -> IssuedToken:
     """Sign a new token that ends ``ttl_hours`` after ``wall`` (epoch seconds), in whole seconds.
 
+    :param limited: it will have limits, which only its record tells.
     :raises Refusal: 400 for a lifetime under one second or over ten years, and for a label or account that does not
         fit into a token.
     """
@@ -76,6 +81,7 @@ def issue(
         exp=int(wall) + _lifetime_seconds(ttl_hours),
         label=label,
         account=account,
+        limited=limited,
     )
     token = PREFIX + _JWS.encode(_payload(claims), _key(secret), algorithm=ALGORITHM, sort_headers=False)
     if len(token) > MAX_TOKEN_BYTES:
@@ -170,7 +176,10 @@ def admin_allowed(headers: Headers, peer: Peer, admin_key: Secret | None) -> Non
 
 def unauthorized(message: str) -> Refusal:
     """A 401 that names the scheme we take (RFC 9110 section 11.6.1)."""
-    return Refusal(401, message, headers=[(b"www-authenticate", b"Bearer")])
+    return Refusal(401, message, headers=[CHALLENGE])
+
+
+CHALLENGE: Final = (b"www-authenticate", b"Bearer")
 
 
 # --- signatures -------------------------------------------------------------------------------------------------------
@@ -205,6 +214,7 @@ class _Payload(msgspec.Struct):
     exp: int
     label: object = ""
     account: str | None = None
+    lim: bool = False
     aud: object = None
     nbf: object = None
 
@@ -235,13 +245,16 @@ def _claims(token: bytes, key: bytes) -> Claims:
     # Neither is ever issued here, and a limit that is not understood must not be passed over (RFC 7519 section 4.1).
     if read.aud is not None or read.nbf is not None:
         raise unauthorized("Invalid token: it is limited by 'aud' or 'nbf', which this router does not issue")
-    return Claims(read.sub, read.iat, read.exp, read.label if isinstance(read.label, str) else "", read.account)
+    label = read.label if isinstance(read.label, str) else ""
+    return Claims(read.sub, read.iat, read.exp, label, read.account, read.lim)
 
 
 def _payload(claims: Claims) -> bytes:
     fields: dict[str, str | int] = {"sub": claims.sub, "iat": claims.iat, "exp": claims.exp, "label": claims.label}
     if claims.account is not None:
         fields["account"] = claims.account
+    if claims.limited:
+        fields["lim"] = True
     try:
         return msgspec.json.encode(fields)
     except UnicodeEncodeError:

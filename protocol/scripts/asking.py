@@ -55,8 +55,8 @@ class Question:
     :param repeatable: doing it twice does no harm, so it may be asked again after a server error.
     :param at: monotonic seconds; when it is asked.
     :param preferred: the account to ask unless something in ``hints`` belongs to another one.
-    :param only: the account that holds what is asked for, so that no other one can answer.
-    :param elsewhere: whether a 404 says no more than that this account does not have it.
+    :param only: the account that holds what is asked for, so that no other one is asked unless that one misses it.
+    :param elsewhere: whether a 404 of the account that was asked last says no more than that this one does not have it.
     """
 
     body: Replayable
@@ -73,7 +73,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Persistence:
-    """How many accounts a request is tried with, and until how many seconds after it came."""
+    """How many accounts a request is tried with, and until how many seconds after it was known what it asks."""
 
     attempts: int
     seconds: float
@@ -86,20 +86,26 @@ def ask(
 
     An account that is limited, overloaded, refused or out of reach is left for the next one, while the request can be
     sent again. When nobody is left, the last answer is the client's to see, unless another account can answer sooner
-    than that answer says.
+    than that answer says. What one account does not have is asked of each other one, once.
 
     :raises Refusal: what the pool says when there is nobody to ask; 502 or 504 when no response arrives.
     """
     attempt = Attempt(call, roster, question)
     answer: Fetched | Failed | None = None
-    for _ in range(persistence.attempts):
+    attempts_left = persistence.attempts
+    while attempts_left > 0:
         choice = yield from attempt.next_account()
         if isinstance(choice, Unavailable) or (answer is not None and not question.body.replayable):
             break
         answer = yield from attempt.at(choice)
-        if not attempt.worth_repeating(answer) or attempt.now >= call.at + persistence.seconds:
+        if not attempt.worth_repeating(answer) or attempt.now >= question.at + persistence.seconds:
             break
+        roster.ended(call, attempt.now)  # nobody should wait for a place that is not needed any more
+        if not attempt.missing:
+            attempts_left -= 1
     if isinstance(answer, Fetched) and answer.head.status not in LIMITED:
+        if attempt.missing:
+            attempt.hear_everybody()
         return answer
     return last_word(answer, attempt.outlook(), attempt)
 
@@ -130,16 +136,22 @@ def _is_sooner(obstacle: Unavailable, attempt: "Attempt") -> bool:
 
 @final
 class Attempt:
-    """One request on its way through the accounts. ``now`` is the latest moment that is known."""
+    """One request on its way through the accounts.
+
+    ``now`` is the latest moment that is known, ``last`` the account asked last; ``missing``: that one does not have what
+    is asked for, though another may.
+    """
 
     def __init__(self, call: Call, roster: Roster, question: Question) -> None:
         self.now = question.at
         self.last: str | None = None
+        self.missing = False
         self._call = call
         self._roster = roster
         self._question = question
         self._only = call.pin or question.only
         self._tried: set[str] = set()
+        self._unheard = question.preferred
         self._late: dict[str, Account] = {}
         self._waited: set[str] = set()
 
@@ -169,7 +181,6 @@ class Attempt:
 
     def at(self, account: Account) -> Generator[Effect, Outcome, Fetched | Failed]:
         """What this account brings."""
-        self._roster.ended(self._call, self.now)
         self._roster.began(self._call, account, self._question.hints, self.now)
         self._tried.add(account.name)
         self.last = account.name
@@ -184,12 +195,32 @@ class Attempt:
     def worth_repeating(self, answer: Fetched | Failed) -> bool:
         """Another account may do better, and nothing is done twice."""
         question = self._question
+        self.missing = isinstance(answer, Fetched) and answer.head.status == 404 and question.elsewhere()
+        if self.missing:
+            self._only = self._call.pin  # who was thought to hold it does not
+            self._unheard = None if self._unheard == self.last else self._unheard
+        else:
+            self._unheard = self.last
         if self._only is not None or not question.body.replayable:
             return False
         if isinstance(answer, Failed):
             return answer.kind in NOT_CONNECTED
         status = answer.head.status
-        return status in LIMITED or (status >= 500 and question.repeatable) or (status == 404 and question.elsewhere())
+        return self.missing or status in LIMITED or (status >= 500 and question.repeatable)
+
+    def hear_everybody(self) -> None:
+        """After a 404: to a client it means that what it asks for is gone, which nobody knows before all were heard.
+
+        :raises Refusal: an account that may have it cannot answer now.
+        """
+        if self._unheard is None:
+            return
+        question, name = self._question, self._unheard
+        outlook = self._roster.choose(NO_HINTS, question.model, set(), self.now, only=name, inference=question.counts)
+        if not isinstance(outlook, Unavailable):
+            raise Refusal(529, ANOTHER_CAN, headers=[(b"retry-after", b"1")])
+        if outlook.retry_at is not None:
+            raise outlook.refusal(self.now)
 
     def outlook(self) -> Account | Unavailable:
         """Who could be asked now."""

@@ -8,17 +8,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+import msgspec
+
 from protocol.call import Call, http_date
 from protocol.config import OpenAiApi
-from protocol.effects import Answer, Reply, Script, UpstreamRequest, read_body, read_response
+from protocol.effects import Answer, Fetched, Reply, Script, UpstreamRequest, read_body, read_response
 from protocol.errors import Refusal
 from protocol.identity.provider_choice import Provider
 from protocol.identity.providers import ProviderRecord
-from protocol.identity.token_desk import Bearer, read_ask
+from protocol.identity.token_desk import Bearer
 from protocol.relays import Relay
-from protocol.scripts.compatible import MAX_ERROR, forward
+from protocol.scripts.compatible import MAX_ERROR, RESPONSES, admit, error_answer, forwarded_request, hand_back
 from protocol.scripts.messages import EVENT_STREAM_HEADERS
-from protocol.scripts.providing import Providing, ask_provider, look, request_to
+from protocol.scripts.providing import Providing, ask_provider, request_to
 from protocol.scripts.translated import EVENT_STREAM, JSON, MAX_ANSWER, Translation
 from protocol.translate.call import TranslatedRequest, TranslationOptions
 from protocol.translate.capabilities import EFFORTS, Capabilities
@@ -28,7 +30,7 @@ from protocol.translate.onto_openai.chat_request import carry_onto_chat
 from protocol.translate.onto_openai.chat_response import message_from_completion
 from protocol.translate.onto_openai.chat_stream import MessagesFromChat
 from protocol.translate.onto_openai.errors import openai_refusal
-from protocol.translate.onto_openai.estimate import estimate_count
+from protocol.translate.onto_openai.estimate import ESTIMATED, estimate_count
 from protocol.translate.onto_openai.responses_request import carry_onto_responses
 from protocol.translate.onto_openai.responses_response import message_from_response
 from protocol.translate.onto_openai.responses_stream import MessagesFromResponses
@@ -53,23 +55,63 @@ class Form:
 
 
 ONTO_CHAT: Final = Form("/chat/completions", carry_onto_chat, message_from_completion, MessagesFromChat)
-ONTO_RESPONSES: Final = Form("/responses", carry_onto_responses, message_from_response, MessagesFromResponses)
+ONTO_RESPONSES: Final = Form(RESPONSES, carry_onto_responses, message_from_response, MessagesFromResponses)
 
 
 @dataclass(frozen=True, slots=True)
-class Finish:
-    """What becomes of the Messages answer: nothing for Anthropic's clients, a translation for OpenAI's."""
+class Crossing:
+    """What a request of OpenAI's has become on its way through Messages, and the way back."""
 
-    whole: Callable[[bytes], bytes] = lambda message: message
-    stream: Callable[[Relay], Relay] = lambda relay: relay
+    translation: Translation
+    asked: TranslatedRequest
+    created: int
+
+    def whole(self, message: bytes) -> bytes:
+        return self.translation.response(message, self.asked, created=self.created)
+
+    def stream(self, messages: Relay) -> Relay:
+        return ChainedRelay(messages, self.translation.stream(self.asked, created=self.created))
+
+
+@dataclass(frozen=True, slots=True)
+class Carriage:
+    """A request as a provider got it. ``crossing`` is None for an Anthropic client's."""
+
+    form: Form
+    carried: CarriedRequest
+    crossing: Crossing | None = None
+
+    @property
+    def omitted(self) -> str:
+        """What was left out on all of the way."""
+        before = () if self.crossing is None else self.crossing.asked.notes.omitted
+        return ", ".join(dict.fromkeys((*before, *self.carried.omitted)))
 
 
 def carry(call: Call, bearer: Bearer, providing: Providing) -> Script:
     """A Messages request of an Anthropic client."""
-    if not is_identity(call.head.headers):
-        raise Refusal(415, "send the request body without a content-encoding")
-    body = yield from read_body(providing.max_body)
-    yield from _carried(call, bearer, providing, body, Finish())
+    admitted = yield from admit(call, bearer, providing)
+    made: dict[str, Carriage] = {}
+
+    def request_with(provider: Provider, wanted: str | None) -> UpstreamRequest:
+        record = provider.record
+        stands_in = wanted is not None and wanted != admitted.model
+        body = admitted.naming(wanted) if admitted.model is None else admitted.body
+        form = _form_of(record)
+        carried = form.carry(
+            body,
+            resolve=lambda name: wanted if stands_in else model_of(record, name),
+            server=server_of(record, form),
+            drop_unsupported=providing.drop_unsupported,
+        )
+        made[record.name] = carriage = Carriage(form, carried)
+        return _request(call, providing, provider, carriage)
+
+    provider, fetched = yield from ask_provider(call, providing, admitted.choices, request_with, admitted.at)
+    if fetched.head.status >= 400:
+        said = yield from read_response(MAX_ERROR)
+        raise _refusal(fetched.head, said, provider)
+    yield from _carry_back(call, fetched, provider, made[provider.record.name])
 
 
 def cross(call: Call, bearer: Bearer, providing: Providing, translation: Translation, api: OpenAiApi) -> Script:
@@ -77,30 +119,36 @@ def cross(call: Call, bearer: Bearer, providing: Providing, translation: Transla
 
     :param api: the API of the request.
     """
-    yield from look(call, providing)
-    record = providing.desk.providers.records().get(providing.default)
-    if record is None or record.api in (None, api, OpenAiApi.BOTH):
-        path = ONTO_CHAT.path if api is OpenAiApi.CHAT else ONTO_RESPONSES.path
-        yield from forward(call, bearer, providing, path)
-        return
-    options = TranslationOptions(
-        drop_unsupported=providing.drop_unsupported, capabilities=capabilities_of_provider(record)
-    )
-    body = yield from read_body(providing.max_body)
-    asked: TranslatedRequest = translation.request(body, models=AnyModel({}), options=options)
-    created = int(call.wall)
-    finish = Finish(
-        lambda message: translation.response(message, asked, created=created),
-        lambda relay: ChainedRelay(relay, translation.stream(asked, created=created)),
-    )
-    yield from _carried(call, bearer, providing, asked.body, finish)
+    path = RESPONSES if api is OpenAiApi.RESPONSES else ONTO_CHAT.path
+    admitted = yield from admit(call, bearer, providing)
+    made: dict[str, Carriage] = {}
+
+    def request_with(provider: Provider, wanted: str | None) -> UpstreamRequest:
+        record = provider.record
+        if record.api in (None, api, OpenAiApi.BOTH):
+            made.pop(record.name, None)
+            return forwarded_request(call, providing, provider, path, admitted.naming(wanted))
+        made[record.name] = carriage = _crossed(call, providing, record, admitted.naming(wanted), translation)
+        return _request(call, providing, provider, carriage)
+
+    provider, fetched = yield from ask_provider(call, providing, admitted.choices, request_with, admitted.at)
+    carriage = made.get(provider.record.name)
+    if carriage is None:
+        yield from hand_back(fetched, provider, path)
+    elif fetched.head.status >= 400:
+        said = yield from read_response(MAX_ERROR)
+        yield error_answer(fetched.head, said, provider)
+    else:
+        yield from _carry_back(call, fetched, provider, carriage)
 
 
 def count_tokens(call: Call, bearer: Bearer, providing: Providing) -> Script:
     """An estimate, and marked as one: there is nobody to ask."""
+    if not is_identity(call.head.headers):
+        raise Refusal(415, "send the request body without a content-encoding")
     body = yield from read_body(providing.max_body)
-    bearer.reserve(call, body)
-    yield Answer(ResponseHead(200, [JSON, (b"x-router-estimated", b"true")]), estimate_count(body))
+    bearer.reserve(call, body, inference=False)
+    yield Answer(ResponseHead(200, [JSON, ESTIMATED]), estimate_count(body))
 
 
 class AnyModel(ModelTable):
@@ -110,42 +158,45 @@ class AnyModel(ModelTable):
         return requested
 
 
-def _carried(call: Call, bearer: Bearer, providing: Providing, body: bytes, finish: Finish) -> Script:
-    """Carry a Messages request onto the provider's API, and its answer back."""
-    requested = read_ask(body).model or None
-    bearer.reserve(call, body, model=requested)
-    made: dict[str, tuple[Form, CarriedRequest]] = {}
+# --- there ------------------------------------------------------------------------------------------------------------
 
-    def request_with(provider: Provider, wanted: str | None) -> UpstreamRequest:
-        record = provider.record
-        form = ONTO_RESPONSES if record.api is OpenAiApi.RESPONSES else ONTO_CHAT
-        carried = form.carry(
-            body,
-            resolve=lambda name: model_of(record, wanted or name),
-            server=server_of(record, form),
-            drop_unsupported=providing.drop_unsupported,
-        )
-        made[record.name] = form, carried
-        return request_to(providing, provider, b"POST", form.path, _headers(call, carried), carried.body)
 
-    provider, fetched = yield from ask_provider(call, providing, requested, request_with)
-    form, carried = made[provider.record.name]
-    head, identity = fetched.head, call.request_id
-    call.annotations["model"] = carried.upstream_model
-    if head.status >= 400:
-        said = yield from read_response(MAX_ERROR)
-        raise _refusal(head, said, provider)
-    if is_event_stream(head.headers) != carried.stream:
-        raise Refusal(502, f"the upstream answered {'without' if carried.stream else 'with'} an event stream")
-    headers = _answer_headers(head, carried, provider)
-    if carried.stream:
-        stream_head = [EVENT_STREAM, *EVENT_STREAM_HEADERS, (b"date", http_date(call.wall)), *headers]
-        yield Reply(ResponseHead(200, stream_head), finish.stream(form.stream(carried, identity=identity)), None)
-    else:
-        said = yield from read_response(MAX_ANSWER)
-        message = form.answer(said, carried, identity=identity)
-        call.tokens = read_tokens(message)
-        yield Answer(ResponseHead(200, [JSON, *headers]), finish.whole(message))
+def _crossed(
+    call: Call, providing: Providing, record: ProviderRecord, body: bytes, translation: Translation
+) -> Carriage:
+    options = TranslationOptions(
+        drop_unsupported=providing.drop_unsupported, capabilities=capabilities_of_provider(record)
+    )
+    asked = translation.request(body, models=AnyModel({}), options=options)
+    form = _form_of(record)
+    carried = form.carry(
+        asked.body,
+        resolve=lambda name: name,
+        server=server_of(record, form),
+        drop_unsupported=providing.drop_unsupported,
+    )
+    if record.max_output_tokens is None and not _names_limit(body):
+        carried = msgspec.structs.replace(carried, body=_without_limit(carried.body))
+    return Carriage(form, carried, Crossing(translation, asked, int(call.wall)))
+
+
+LIMITS: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+"""What bounds an answer, in either API. Messages cannot do without, so a request that has none is given one there."""
+
+
+def _names_limit(body: bytes) -> bool:
+    """Whether a request of OpenAI's that was understood bounds its answer."""
+    fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    return any(bytes(fields.get(name, b"null")) != b"null" for name in LIMITS)
+
+
+def _without_limit(body: bytes) -> bytes:
+    fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    return msgspec.json.encode({name: value for name, value in fields.items() if name not in LIMITS})
+
+
+def _form_of(record: ProviderRecord) -> Form:
+    return ONTO_RESPONSES if record.api is OpenAiApi.RESPONSES else ONTO_CHAT
 
 
 def model_of(record: ProviderRecord, requested: str) -> str:
@@ -179,26 +230,51 @@ def capabilities_of_provider(record: ProviderRecord) -> Capabilities:
 
 
 DEFAULT_OUTPUT_TOKENS: Final = 4096
-"""Asked for where neither the client nor the operator says how long an answer may be: every current model has these."""
+"""What a request to Messages says where neither the client nor the operator does; the provider is not told."""
 
 OPENAI_EFFORTS: Final = ("low", "medium", "high")
 
 
-def _headers(call: Call, carried: CarriedRequest) -> Headers:
-    """A request in our own words; of the client's headers only who it is."""
-    agent = [field for field in call.head.headers if field[0] == b"user-agent"]
+def _request(call: Call, providing: Providing, provider: Provider, carriage: Carriage) -> UpstreamRequest:
+    """In our own words; of the client's headers only who it is."""
+    carried = carriage.carried
+    call.annotations["model"] = carried.upstream_model
     accept = b"text/event-stream" if carried.stream else b"application/json"
-    return [JSON, (b"accept", accept), (b"accept-encoding", b"identity"), *agent]
+    headers = [JSON, (b"accept", accept), (b"accept-encoding", b"identity")]
+    headers += [field for field in call.head.headers if field[0] == b"user-agent"]
+    return request_to(providing, provider, b"POST", carriage.form.path, headers, carried.body)
 
 
-def _answer_headers(head: ResponseHead, carried: CarriedRequest, provider: Provider) -> Headers:
+# --- and back ---------------------------------------------------------------------------------------------------------
+
+
+def _carry_back(call: Call, fetched: Fetched, provider: Provider, carriage: Carriage) -> Script:
+    form, carried, crossing = carriage.form, carriage.carried, carriage.crossing
+    head, identity = fetched.head, call.request_id
+    if not is_identity(head.headers):
+        raise Refusal(502, "the upstream compressed an answer that was asked for without compression")
+    if is_event_stream(head.headers) != carried.stream:
+        raise Refusal(502, f"the upstream answered {'without' if carried.stream else 'with'} an event stream")
+    headers = _answer_headers(head, provider, carriage)
+    if carried.stream:
+        relay = form.stream(carried, identity=identity)
+        stream_head = [EVENT_STREAM, *EVENT_STREAM_HEADERS, (b"date", http_date(call.wall)), *headers]
+        yield Reply(ResponseHead(200, stream_head), relay if crossing is None else crossing.stream(relay), None)
+    else:
+        said = yield from read_response(MAX_ANSWER)
+        message = form.answer(said, carried, identity=identity)
+        call.tokens = read_tokens(message)
+        yield Answer(ResponseHead(200, [JSON, *headers]), message if crossing is None else crossing.whole(message))
+
+
+def _answer_headers(head: ResponseHead, provider: Provider, carriage: Carriage) -> Headers:
     headers = [field for field in head.headers if field[0] in RETRY_HEADERS or field[0].startswith(b"x-ratelimit-")]
     identity = first(head.headers, b"x-request-id")
     headers += [] if identity is None else [(b"request-id", identity), (b"x-request-id", identity)]
     headers.append((b"x-router-provider", provider.record.name.encode("ascii")))
     for name, value in (
-        (b"x-router-upstream-model", carried.upstream_model),
-        (b"x-router-omitted", ", ".join(carried.omitted)),
+        (b"x-router-upstream-model", carriage.carried.upstream_model),
+        (b"x-router-omitted", carriage.omitted),
     ):
         if value and value.isascii() and value.isprintable():
             headers.append((name, value.encode("ascii")))

@@ -7,11 +7,11 @@ from typing import Any, Final
 import msgspec
 
 from protocol.call import Call
-from protocol.effects import Answer, Effect, Fetched, Outcome, Script, fetch, read_response
+from protocol.effects import Answer, Effect, Fetched, Outcome, Script, read_response
 from protocol.errors import Refusal
 from protocol.identity.provider_choice import Provider
 from protocol.identity.providers import ProviderRecord
-from protocol.scripts.providing import Providing, look, request_to
+from protocol.scripts.providing import Providing, fetch_from, look, request_to
 from protocol.scripts.translated import JSON, speaks_anthropic
 from protocol.values import ResponseHead
 from protocol.wire.headers import is_identity
@@ -60,7 +60,7 @@ def _entries(call: Call, providing: Providing) -> Generator[Effect, Outcome, lis
     for record in sorted(records, key=lambda record: record.name != providing.default):
         known = desk.catalogue.get(record.name)
         if known is None or known[0] + CACHE_SECONDS <= call.at or known[1] is not record:
-            listed = yield from _listed(providing, record)
+            listed = yield from _listed(call, providing, record)
             known = desk.catalogue[record.name] = (call.at, record, listed)
         for entry in known[2]:
             name = entry["id"]
@@ -72,14 +72,14 @@ def _entries(call: Call, providing: Providing) -> Generator[Effect, Outcome, lis
     return list(entries.values())
 
 
-def _listed(providing: Providing, record: ProviderRecord) -> Generator[Effect, Outcome, list[Entry]]:
+def _listed(call: Call, providing: Providing, record: ProviderRecord) -> Generator[Effect, Outcome, list[Entry]]:
     """What one provider says of itself; what the operator says of it where it says nothing of use."""
     try:
         provider: Provider = providing.desk.resolve(record.name)
     except Refusal:
         return configured(record)
     headers = [(b"accept", b"application/json"), (b"accept-encoding", b"identity")]
-    outcome = yield from fetch(request_to(providing, provider, b"GET", "/models", headers))
+    outcome = yield from fetch_from(call, provider, request_to(providing, provider, b"GET", "/models", headers))
     if not isinstance(outcome, Fetched) or outcome.head.status != 200 or not is_identity(outcome.head.headers):
         return configured(record)
     said = yield from read_response(MAX_LIST)

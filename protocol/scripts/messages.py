@@ -33,12 +33,14 @@ class Target:
     :param results_base: on routes that answer with batch objects, the base URL that their ``results_url`` gets.
     :param readable: the answer is to come without compression, since it is read on its way: streams for their ends and
         pauses, answers of inference for what they cost, batch objects for their ``results_url``.
+    :param model: the one that is asked, where the path says so.
     """
 
     base: BaseUrl
     target: bytes
     results_base: str | None = None
     readable: bool = False
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,20 +65,19 @@ def relay(call: Call, body: RequestBody, bearer: Bearer, desk: Desk, target: Tar
         at, seen = peeked.at, peeked.body
         hints = read_hints(call.head.headers, seen, files=roster.holds_resources)
     inference = not call.head.path.endswith(b"/count_tokens")
-    bearer.reserve(call, seen or b"", inference=inference)
+    bearer.reserve(call, seen or b"", model=target.model, inference=inference)
     file = FileInUse(roster, hints, seen)
     question = Question(
         body,
         request_with(call, target),
         at,
         hints,
-        model=hints.model,
+        model=target.model or hints.model,
         counts=inference,
-        only=file.holder,
+        preferred=file.holder,
         elsewhere=file.is_elsewhere,
     )
     fetched = yield from ask(call, roster, question, desk.persistence)
-    file.answered(call, fetched.head.status)
     answer = reply(fetched.head, target, metered=True)
     if hints.threaded and call.account is not None and 200 <= fetched.head.status < 300:
         remember = partial(roster.remember_message, name=call.account, now=fetched.at)
@@ -89,30 +90,38 @@ def relay_resource(
 ) -> Script:
     """A call about files, batches, skills or models, which are known to the account that made them and to no other.
 
-    What is asked for by its id goes to the account that holds it; while that one is unknown, as after a restart, a 404
-    is taken for "not here". All else goes to the first account that can answer, so that a list shows what was made.
+    What is asked for by its id goes to the account that holds it; while that one is unknown, as after a restart, or
+    does not have it any more, a 404 is taken for "not here". All else goes to the first account that can answer, so that
+    a list shows what was made.
 
     :param resource: the id in the path, if there is one.
     """
     bearer.reserve(call)
     roster = desk.roster
     holder = None if resource is None else roster.holder(resource)
-    at, makes = call.at, roster.has_choice and resource is None and call.head.method == b"POST"
+    at, preferred = call.at, roster.first
+    makes = roster.has_choice and resource is None and call.head.method == b"POST"
     if makes:
         target = replace(target, readable=True)
         if roster.holds_resources and is_json(call.head.headers):  # a batch, perhaps of messages with a file
             peeked = yield from peek_body(desk.peek_limit)
             at, file = peeked.at, file_in(peeked.body or b"")
-            holder = None if file is None else roster.holder(file)
+            preferred = (None if file is None else roster.holder(file)) or preferred
+
+    def elsewhere() -> bool:
+        if resource is not None and call.account is not None:
+            roster.forget_resource(resource, call.account)
+        return resource is not None
+
     question = Question(
         body,
         request_with(call, target),
         at,
-        preferred=roster.first,
+        preferred=preferred,
         only=holder,
         counts=False,
         repeatable=call.head.method in (b"GET", b"HEAD"),
-        elsewhere=lambda: resource is not None and holder is None,
+        elsewhere=elsewhere,
     )
     fetched = yield from ask(call, roster, question, desk.persistence)
     answer = reply(fetched.head, target)

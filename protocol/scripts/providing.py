@@ -1,6 +1,6 @@
 """Asking an OpenAI-compatible provider, and the next one if that cannot answer."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -51,26 +51,35 @@ NewRequest = Callable[[Provider, str | None], UpstreamRequest]
 """The request for a provider and a model of its; None leaves the model to the request's body."""
 
 
+def choose(call: Call, providing: Providing, model: str | None) -> Generator[Effect, Outcome, list[Choice]]:
+    """Whom to ask for a model, in turn, as the providers are now.
+
+    :raises Refusal: 404 or 503 where there is nobody.
+    """
+    yield from look(call, providing)
+    return providing.desk.providers.choose(model, default=providing.default, fallbacks=providing.fallbacks)
+
+
 def ask_provider(
-    call: Call, providing: Providing, model: str | None, request_with: NewRequest
+    call: Call, providing: Providing, choices: Sequence[Choice], request_with: NewRequest, at: float
 ) -> Generator[Effect, Outcome, tuple[Provider, Fetched]]:
     """The provider that answers, and its response head.
 
+    :param at: monotonic seconds; when the request was known as a whole.
     :raises Refusal: 404 or 503 where no provider can be asked; 502 or 504 where no response arrives.
     """
-    yield from look(call, providing)
-    choices = providing.desk.providers.choose(model, default=providing.default, fallbacks=providing.fallbacks)
-    for position, choice in enumerate(choices[: providing.persistence.attempts], start=1):
-        last = position == min(len(choices), providing.persistence.attempts)
+    *others, last = choices[: providing.persistence.attempts]
+    for choice in others:
         try:
             provider, outcome = yield from _asked(call, providing, choice, request_with)
         except Refusal as refusal:
-            if last or refusal.status not in (404, 503):
+            if refusal.status not in (404, 503):
                 raise
             continue
-        if last or not _worth_another(outcome) or outcome.at >= call.at + providing.persistence.seconds:
+        if not _worth_another(outcome) or outcome.at >= at + providing.persistence.seconds:
             return provider, _answer(outcome)
-    raise Refusal(503, "no provider could be asked")
+    provider, outcome = yield from _asked(call, providing, last, request_with)
+    return provider, _answer(outcome)
 
 
 def look(call: Call, providing: Providing) -> Generator[Effect, Outcome, None]:
@@ -87,13 +96,23 @@ def _asked(
     if provider.warning:
         call.annotations["provider_warning"] = provider.warning
     call.annotations["provider"] = choice.provider
+    if choice.model is not None:
+        call.annotations["model"] = choice.model
     request = request_with(provider, choice.model)
-    call.sent_with.append(choice.provider)
+    outcome = yield from fetch_from(call, provider, request)
+    return provider, outcome
+
+
+def fetch_from(
+    call: Call, provider: Provider, request: UpstreamRequest
+) -> Generator[Effect, Outcome, Fetched | Failed]:
+    """Ask, and once more where the provider had given the connection up before it was used again."""
+    call.sent_with.append(provider.record.name)
     outcome = yield from fetch(request)
     if isinstance(outcome, Failed) and outcome.kind is FailureKind.STALE:
-        call.sent_with.append(choice.provider)
+        call.sent_with.append(provider.record.name)
         outcome = yield from fetch(request, fresh=True)
-    return provider, outcome
+    return outcome
 
 
 def _worth_another(outcome: Fetched | Failed) -> bool:

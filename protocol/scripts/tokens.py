@@ -34,10 +34,11 @@ class IssueRequest(msgspec.Struct):
     models: tuple[str, ...] = ()
 
 
-class IdRequest(msgspec.Struct):
-    """Which token."""
+class WhichToken(msgspec.Struct):
+    """A token that is known, by its id, or any token by itself."""
 
-    id: str
+    id: str | None = None
+    token: str | None = None
 
 
 def issue_token(call: Call, desk: TokenDesk, secret: Secret, entropy: Callable[[int], bytes]) -> Script:
@@ -88,20 +89,18 @@ def show_token(call: Call, desk: TokenDesk, token_id: str) -> Script:
 
 def revoke_token(call: Call, desk: TokenDesk) -> Script:
     """From the answer on the token is refused, here at once and by other routers within a second."""
-    asked = yield from read_json(call, IdRequest, "revocation")
-    record = yield from found(desk, asked.id)
+    record = yield from meant(call, desk, "revocation")
     call.annotations["revoked"] = record.id
-    yield from write(desk.ended_early(revocation(record.id), call.wall))
-    yield answered({"revoked": asked.id})
+    yield from write(desk.ended_early(revocation(record.id, exp=record.ends_at), call.wall))
+    yield answered({"revoked": record.id})
 
 
 def expire_token(call: Call, desk: TokenDesk) -> Script:
     """The token ends now."""
-    asked = yield from read_json(call, IdRequest, "expiration")
-    record = yield from found(desk, asked.id)
+    record = yield from meant(call, desk, "expiration")
     call.annotations["expired"] = record.id
-    yield from write(desk.ended_early(expiration(record.id, call.wall), call.wall))
-    yield answered({"expired": asked.id})
+    yield from write(desk.ended_early(expiration(record.id, call.wall, exp=record.ends_at), call.wall))
+    yield answered({"expired": record.id})
 
 
 # --- parts of these stories -------------------------------------------------------------------------------------------
@@ -132,6 +131,20 @@ def write(change: Update | None) -> Generator[Effect, Outcome, None]:
     """
     if change is not None:
         yield from change_store(Store.TOKENS, change)
+
+
+def meant(call: Call, desk: TokenDesk, what: str) -> Generator[Effect, Outcome, TokenRecord]:
+    """The token that the body names, by its id where both are given.
+
+    :raises Refusal: 400 where it names none, 404 where nobody knows it.
+    """
+    asked = yield from read_json(call, WhichToken, what)
+    if asked.id is not None:
+        record = yield from found(desk, asked.id)
+        return record
+    if asked.token is None:
+        raise Refusal(400, f"not a valid {what}: it names no token by its id", param="id")
+    return desk.presented(asked.token, call.wall)
 
 
 def found(desk: TokenDesk, token_id: str) -> Generator[Effect, Outcome, TokenRecord]:

@@ -84,11 +84,10 @@ def complete(call: Call, bearer: Bearer, roster: Roster, bridge: Bridge, transla
     hints = read_hints(call.head.headers, body, files=roster.holds_resources) if roster.has_choice else NO_HINTS
     file = FileInUse(roster, hints, body if roster.has_choice else None)
     question = Question(
-        FixedBody(), request_with, whole.at, hints, model=asked.upstream_model, only=file.holder,
+        FixedBody(), request_with, whole.at, hints, model=asked.upstream_model, preferred=file.holder,
         elsewhere=file.is_elsewhere,
     )  # fmt: skip
     fetched = yield from ask(call, roster, question, bridge.persistence)
-    file.answered(call, fetched.head.status)
     head, created = fetched.head, int(call.wall)
     headers = answer_headers(head, asked)
     plain = is_identity(head.headers)

@@ -23,9 +23,9 @@ HOW = st.integers(0, 255)
 class GatewayMachine(RuleBasedStateMachine):
     world: World
 
-    @initialize(half_close=st.sampled_from(["cancel", "answer"]))
-    def opens(self, half_close: str) -> None:
-        self.world = World(half_close)
+    @initialize(half_close=st.sampled_from(["cancel", "answer"]), several=st.booleans())
+    def opens(self, half_close: str, several: bool) -> None:
+        self.world = World(half_close, several=several)
         self.world.do("connect")
 
     @rule()
@@ -39,6 +39,10 @@ class GatewayMachine(RuleBasedStateMachine):
     @rule(which=WHICH, how=st.integers(0, 17))
     def a_client_asks_at_once(self, which: int, how: int) -> None:
         self.world.do("ask", which, how)
+
+    @rule(which=WHICH, how=st.integers(0, 12))
+    def a_client_asks_for_what_an_account_has(self, which: int, how: int) -> None:
+        self.world.do("ask_of_account", which, how)
 
     @rule(which=WHICH, how=HOW)
     def a_client_goes_on(self, which: int, how: int) -> None:
@@ -72,6 +76,16 @@ class GatewayMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.world.upstreams)
     @rule(which=WHICH, how=HOW)
+    def an_upstream_tells_of_an_account(self, which: int, how: int) -> None:
+        self.world.do("answer_for_account", which, how)
+
+    @precondition(lambda self: self.world.upstreams)
+    @rule(which=WHICH, how=st.integers(0, 15))
+    def an_upstream_tells_all_of_an_account(self, which: int, how: int) -> None:
+        self.world.do("answer_for_account", which, how)
+
+    @precondition(lambda self: self.world.upstreams)
+    @rule(which=WHICH, how=HOW)
     def an_upstream_ends(self, which: int, how: int) -> None:
         self.world.do("end_upstream", which, how)
 
@@ -91,6 +105,15 @@ class GatewayMachine(RuleBasedStateMachine):
     @rule(how=HOW)
     def the_disk_changes(self, how: int) -> None:
         self.world.do("disk", 0, how)
+
+    @precondition(lambda self: self.world.upstreams)
+    @rule(which=WHICH, how=HOW)
+    def the_token_endpoint_answers(self, which: int, how: int) -> None:
+        self.world.do("renew", which, how)
+
+    @rule(which=WHICH, how=HOW)
+    def a_login_changes(self, which: int, how: int) -> None:
+        self.world.do("login", which, how)
 
     @precondition(lambda self: len(self.world.operations) > 10)
     @rule(how=HOW)

@@ -31,7 +31,7 @@ def scene_with() -> Iterator[OpenScene]:
         beside: Scene | None = None,
         **settings: str,
     ) -> Scene:
-        opened.append(Scene(credentials, files, beside=beside, **settings))
+        opened.append(Scene(credentials, files, beside, **settings))
         return opened[-1]
 
     yield open_with

@@ -16,7 +16,7 @@ from protocol.identity.accounts import Account
 from protocol.identity.login_file import recovery_path
 from protocol.identity.refresh import ANSWER_SECONDS, Refresher, RefreshSettings
 from protocol.login_jobs import UnlockLogin
-from protocol.logins import AccountKeeper, NewCommand
+from protocol.logins import LOOK_SECONDS, AccountKeeper, NewCommand
 from protocol.ports import CredentialWaiter
 from protocol.timers import Timers
 from protocol.values import JobId, Origin, ResponseHead, Secret
@@ -174,13 +174,21 @@ def test_without_a_login_that_can_be_renewed_nobody_waits_for_more_than_the_look
     assert house.connections == []
 
 
-def test_results_of_another_kind_are_faults_of_ours() -> None:
-    house = House(login(lifetime=10))
+def test_a_look_that_fails_keeps_what_is_known_and_the_next_one_is_made() -> None:
+    house = House(login(lifetime=10_000))
     house.keeper.check()
+    house.works()
+    waiter = Waiter()
+    house.keeper.check(waiter)
     _, looked = house.orders.popleft()
-    with pytest.raises(LocalError, match="a look at files"):
-        looked(UpdateFailed("no"))
-    looked(FilesUnchanged())
+    looked(UpdateFailed("no threads left"))
+    assert waiter.woken == 1
+    house.keeper.check()
+    assert isinstance(house.orders.popleft()[0], LoadFiles)
+
+
+def test_a_result_of_another_kind_is_a_fault_of_ours() -> None:
+    house = House(login(lifetime=10))
     house.keeper.check()
     job, looked = house.orders.popleft()
     looked(house.disk.carry_out(job))
@@ -327,3 +335,15 @@ def test_time_is_kept_only_while_it_is_needed() -> None:
     house.works()
     assert house.timers.deadline() is None
     assert house.timers.take_due(1e9) is None
+
+
+def test_whoever_waits_for_a_disk_that_hangs_goes_on_with_what_is_known() -> None:
+    house = House(login(lifetime=10_000))
+    house.keeper.check()
+    house.works()
+    waiter = Waiter()
+    house.keeper.check(waiter)
+    house.passes(LOOK_SECONDS)
+    assert waiter.woken == 1
+    house.works()
+    assert waiter.woken == 1, "and is not told twice"

@@ -335,5 +335,14 @@ def test_accounts_are_counted_by_their_state() -> None:
     assert cooldowns == {"primary": 0, "account-1": 55, "account-2": 0, "account-3": 0}
 
 
+def test_every_family_says_which_labels_its_samples_have() -> None:
+    metrics = counted(request(sent_with=["primary"], first_byte_seconds=0.5), request(None, 404))
+    for family in metrics.families(in_flight=1, accounts=pool(["primary"]).snapshot(0.0)):
+        assert family.samples
+        for sample in family.samples:
+            names = [name for name, _ in sample.labels if name != "le"]
+            assert names == list(family.labels), family.name
+
+
 def test_every_state_is_on_the_page_when_no_account_is() -> None:
     assert labelled(counted(), "accounts", "state") == {"healthy": 0, "cooling": 0, "unusable": 0}

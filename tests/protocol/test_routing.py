@@ -458,3 +458,19 @@ def test_the_forms_of_other_clouds_are_relayed_on_the_same_path(prefix: bytes, p
 )
 def test_what_only_looks_like_them_is_not_offered(path: bytes) -> None:
     assert refused(b"POST", path).status == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "model"),
+    [
+        (b"/v1/messages", None),
+        (b"/invoke", None),
+        (b"/model/anthropic.claude-haiku-4-5-v1%3A0/invoke?x=1", "anthropic.claude-haiku-4-5-v1:0"),
+        (b"/model/claude-x/invoke-with-response-stream", "claude-x"),
+        (b"/projects/p/publishers/anthropic/models/claude-x@20250514:streamRawPredict", "claude-x@20250514"),
+        (b"/claude-x:rawPredict", "claude-x"),
+    ],
+)
+@pytest.mark.parametrize("prefix", [b"", LEGACY_PREFIX.encode()])
+def test_the_forms_of_other_clouds_name_the_model_in_the_path(prefix: bytes, path: bytes, model: str | None) -> None:
+    assert Router().match(b"POST", prefix + path).model == model

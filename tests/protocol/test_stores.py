@@ -11,7 +11,7 @@ from protocol.files import Contents, CorruptFile, FilesLoaded, FilesUnchanged, U
 from protocol.identity.token_desk import TokenDesk
 from protocol.identity.token_record import TokenRecord, revocation
 from protocol.identity.token_usage import FLUSH_SECONDS, RETRY_SECONDS, read_usage, usage_of
-from protocol.stores import MOST_UNWRITTEN_BYTES, POLL_SECONDS, AuditLog, StoreKeeper, UsageKeeper
+from protocol.stores import MOST_UNWRITTEN_BYTES, POLL_SECONDS, AuditLog, OnChanged, StoreKeeper, UsageKeeper
 from protocol.stores import RETRY_SECONDS as SHARE_AGAIN_SECONDS
 from protocol.timers import Timers
 from protocol.values import JobId, Secret, Tokens
@@ -31,6 +31,9 @@ class House:
 
     def order(self, command: Callable[[JobId], Command], done: Callable[[JobResult], None]) -> None:
         self.orders.append((command(JobId(len(self.orders))), done))
+
+    def tell(self, done: OnChanged, reason: str | None) -> None:
+        done(reason)
 
     def log(self, level: LogLevel, event: str, fields: Mapping[str, str | int | float | None]) -> None:
         self.logs.append((level, " ".join([event, *map(str, fields.values())])))

@@ -122,8 +122,16 @@ class House:
 class Play:
     """A script, and everybody it meets."""
 
-    def __init__(self, script: Script, length: int | None = 0, *, limit: int = 1 << 20, replay: int = 1 << 20) -> None:
-        self.house = House()
+    def __init__(
+        self,
+        script: Script,
+        length: int | None = 0,
+        *,
+        limit: int = 1 << 20,
+        replay: int = 1 << 20,
+        house: House | None = None,
+    ) -> None:
+        self.house = house or House()
         self.client = Client()
         self.call = Call(RequestHead(b"POST", b"/v1/messages", []), Peer(PeerKind.LOOPBACK, "test"), "req_1", 0.0, 0.0)
         body = RequestBody(length, limit, replay)

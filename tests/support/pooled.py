@@ -70,6 +70,26 @@ def plain(name: str) -> bytes:
     return CREDENTIALS if name == "primary" else b'{"accessToken": "%s"}' % access(name).encode()
 
 
+def bound_token(account: str) -> bytes:
+    """A router's token that is bound to an account."""
+    issued = issue(
+        Secret(TOKEN_SECRET), ttl_hours=10_000, label="bound", account=account, wall=EPOCH,
+        entropy=lambda size: bytes(size),
+    )  # fmt: skip
+    return issued.token.reveal().encode()
+
+
+def granted(name: str, number: int = 1, lifetime: float = 28_800) -> bytes:
+    """The token endpoint's answer: the next pair."""
+    pair = {
+        "token_type": "Bearer",
+        "access_token": access(name, number),
+        "refresh_token": refresh(name, number),
+        "expires_in": lifetime,
+    }
+    return json.dumps(pair).encode()
+
+
 def window(name: str, wall: float, *, utilization: float = 1.0, status: str = "rejected") -> list[bytes]:
     """The header lines of a usage window that resets at ``wall`` (epoch seconds)."""
     prefix = f"anthropic-ratelimit-unified-{name}"
@@ -109,13 +129,7 @@ class Asked:
 
     def grants(self, name: str, number: int = 1, lifetime: int = 28_800) -> None:
         """The token endpoint takes the refresh token and gives the next pair."""
-        pair = {
-            "token_type": "Bearer",
-            "access_token": access(name, number),
-            "refresh_token": refresh(name, number),
-            "expires_in": lifetime,
-        }
-        self.replies(json.dumps(pair).encode())
+        self.replies(granted(name, number, lifetime))
 
     def denies(self, error: str = "invalid_grant", status: bytes = b"400 Bad Request") -> None:
         self.says(status, body=b'{"error":"%s"}' % error.encode())
@@ -186,12 +200,7 @@ class Pooled(Scene):
         self.shell.files[file_of(name)] = content
 
     def token_for(self, account: str) -> bytes:
-        """A token that is bound to an account."""
-        issued = issue(
-            Secret(TOKEN_SECRET), ttl_hours=10_000, label="bound", account=account, wall=EPOCH,
-            entropy=lambda size: bytes(size),
-        )  # fmt: skip
-        return issued.token.reveal().encode()
+        return bound_token(account)
 
     def request_as(self, account: str) -> bytes:
         """A request with a token that is bound to an account."""

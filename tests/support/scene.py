@@ -136,9 +136,8 @@ class Scene:
         self,
         credentials: FileContent | None = CREDENTIALS,
         files: Mapping[str, FileContent] | None = None,
-        /,
-        *,
         beside: "Scene | None" = None,
+        /,
         **settings: str,
     ) -> None:
         self.commands: list[Command] = []

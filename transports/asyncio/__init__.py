@@ -33,6 +33,7 @@ def run(
     the settings read again.
 
     :raises OSError: the address cannot be listened on, or the CA file cannot be read.
+    :raises CorruptFile: one of the router's own files cannot be understood.
     """
     factory: Callable[[], asyncio.AbstractEventLoop] | None = None if uvloop is None else uvloop.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
@@ -47,9 +48,10 @@ async def serve(
     trust = new_trust(config)
     check = OriginGuard(config.allowed_provider_hosts).check_resolved
     jobs = Jobs(config)
+    gateway = new_gateway(config)
     listeners = listen.open_listeners(config)
     loop = asyncio.get_running_loop()
-    shell = AsyncioShell(new_gateway(config), loop, listeners, trust, jobs, report, check_address=check)
+    shell = AsyncioShell(gateway, loop, listeners, trust, jobs, report, check_address=check)
     try:
         if threading.current_thread() is threading.main_thread():
             _obey_signals(loop, shell, config.drain_grace_secs)

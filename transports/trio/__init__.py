@@ -26,6 +26,7 @@ def run(
     the settings read again.
 
     :raises OSError: the address cannot be listened on, or the CA file cannot be read.
+    :raises CorruptFile: one of the router's own files cannot be understood.
     """
     trio.run(partial(serve, config, report, on_listening=on_listening, reread=reread))
     return 0
@@ -38,10 +39,11 @@ async def serve(
     trust = new_trust(config)
     check = OriginGuard(config.allowed_provider_hosts).check_resolved
     jobs = Jobs(config)
+    gateway = new_gateway(config)
     listeners = listen.open_listeners(config)
     try:
         async with trio.open_nursery() as nursery:
-            shell = TrioShell(new_gateway(config), nursery, listeners, trust, jobs, report, check_address=check)
+            shell = TrioShell(gateway, nursery, listeners, trust, jobs, report, check_address=check)
             nursery.start_soon(shell.keep_time)
             for listener in listeners:
                 nursery.start_soon(shell.accept_from, listener)

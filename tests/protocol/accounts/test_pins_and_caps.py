@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from protocol.values import Tokens
 from tests.protocol.accounts.conftest import OpenPool
 from tests.support.pooled import HOUR, LIMITED, OK, OVERLOADED, UNAUTHORIZED, Asked, Pooled, access, file_of, window
 from tests.support.requests import BODY, EVENT, LAST_CHUNK, REPLY, get, post
@@ -127,6 +128,37 @@ def test_least_used_goes_by_what_the_provider_says_is_used(pool_of: OpenPool, sp
     scene.asked().says(OK, *window("5h", scene.wall + HOUR, utilization=0.9, status="allowed"))
     client.response()
     assert sequence(scene, 2) == ["account-2"] * 2
+
+
+def costing(tokens: int) -> bytes:
+    """A message that was billed for so many tokens of input."""
+    message = {"type": "message", "content": [], "usage": {"input_tokens": tokens, "output_tokens": 1}}
+    return json.dumps(message).encode()
+
+
+def test_least_used_goes_by_tokens_and_not_by_the_number_of_requests(pool_of: OpenPool) -> None:
+    scene = pool_of(2, ACCOUNT_ROUTING_STRATEGY="least-used")
+    client = scene.client().posts()
+    scene.asked().by("primary").replies(costing(100_000))
+    client.response()
+    for _ in range(5):
+        client.posts()
+        scene.asked().by("account-1").replies(costing(10))
+        client.response()
+    assert scene.account("primary").tokens == Tokens(input=100_000, output=1)
+    assert scene.shown("account-1")["tokens"] == {"input": 50, "output": 5, "cache_creation": 0, "cache_read": 0}
+
+
+def test_what_a_stream_cost_counts_for_its_account_also_when_the_request_failed_over(pool_of: OpenPool) -> None:
+    scene = pool_of(2)
+    client = scene.client().posts()
+    scene.asked().by("primary").says(OVERLOADED, body=costing(7))
+    usage = b'{"type":"message_delta","usage":{"input_tokens":30,"output_tokens":4}}'
+    upstream = scene.asked().by("account-1").streams(b"event: message_delta\ndata: %b\n\n" % usage)
+    upstream.sends(LAST_CHUNK)
+    client.head()
+    assert scene.account("primary").tokens == Tokens()
+    assert scene.account("account-1").tokens == Tokens(input=30, output=4)
 
 
 def test_least_used_spreads_what_is_under_way(pool_of: OpenPool) -> None:

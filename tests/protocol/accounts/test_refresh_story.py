@@ -6,6 +6,7 @@ import pytest
 
 from protocol.commands import Connect, LogLevel, Loss, WorkOnLogin
 from protocol.files import FileContent
+from protocol.gateway import LAST_SECONDS
 from protocol.identity.login_file import recovery_path
 from tests.protocol.accounts.conftest import OpenPool
 from tests.support.pooled import (
@@ -537,6 +538,7 @@ def test_a_shutdown_ends_a_request_that_waits_for_a_renewal_when_the_grace_is_ov
     scene.drains(30)
     scene.passes(31)
     client.saw(503)
+    scene.passes(LAST_SECONDS)
     assert scene.stopped()
     renewal.upstream.reset()
 

@@ -127,13 +127,13 @@ def test_a_long_body_can_be_asked_again_since_it_was_made_here(pool_of: OpenPool
 
 def test_a_file_of_another_account_is_asked_around(scene: Pooled) -> None:
     content = [{"type": "input_file", "file_id": "file_1"}]
-    fields = {"input": [{"role": "user", "content": content}]}
-    client = asks(scene, RESPONSES, **fields)
+    said = [{"role": "user", "content": content}]
+    client = asks(scene, RESPONSES, input=said)
     scene.asked().by("primary").says(NOT_FOUND)
     scene.asked().by("account-1").replies(ANSWER)
     assert client.response()[0] == 200
     for _ in range(2):
-        asks(scene, RESPONSES, client, **fields)
+        asks(scene, RESPONSES, client, input=said)
         scene.asked().by("account-1").replies(ANSWER)
         assert client.response()[0] == 200
 

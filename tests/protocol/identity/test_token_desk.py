@@ -121,7 +121,7 @@ def test_what_was_sent_on_is_counted_with_what_it_cost(desk: TokenDesk) -> None:
     record, call, bearer = limited(desk, token_budget=1000)
     bearer.reserve(call, BODY)
     assert desk.limits.in_flight(record.id) == 1
-    call.sent_with.append("primary")
+    call.went_upstream = True
     desk.ended(call, Tokens(input=7, output=5), 60.0)
     used = desk.usage.of(record.id)
     assert (used.requests, used.input_tokens, used.output_tokens, used.last_used) == (1, 7, 5, int(WALL) + 10)
@@ -139,7 +139,7 @@ def test_what_was_never_sent_on_is_not_counted(desk: TokenDesk) -> None:
 def test_what_nobody_knows_the_cost_of_has_cost_all_it_had_reserved(desk: TokenDesk) -> None:
     record, call, bearer = limited(desk, token_budget=1000)
     bearer.reserve(call, BODY)
-    call.sent_with.append("primary")
+    call.went_upstream = True
     desk.ended(call, None, 60.0)
     assert desk.usage.of(record.id).tokens == len(BODY) // 4 + 50
 
@@ -147,7 +147,7 @@ def test_what_nobody_knows_the_cost_of_has_cost_all_it_had_reserved(desk: TokenD
 def test_counting_the_tokens_of_a_message_costs_none(desk: TokenDesk) -> None:
     record, call, bearer = limited(desk, token_budget=1)
     bearer.reserve(call, BODY, inference=False)
-    call.sent_with.append("primary")
+    call.went_upstream = True
     desk.ended(call, None, 60.0)
     assert (desk.usage.of(record.id).requests, desk.usage.of(record.id).tokens) == (1, 0)
 
@@ -155,7 +155,7 @@ def test_counting_the_tokens_of_a_message_costs_none(desk: TokenDesk) -> None:
 def test_a_call_ends_once(desk: TokenDesk) -> None:
     record, call, bearer = limited(desk)
     bearer.reserve(call)
-    call.sent_with.append("primary")
+    call.went_upstream = True
     for _ in range(2):
         desk.ended(call, None, 60.0)
     assert desk.usage.of(record.id).requests == 1
@@ -207,6 +207,7 @@ def test_what_nobody_could_watch_needs_a_token_that_need_not_be_watched(
         (BODY, Ask("claude-haiku-4-5", 50)),
         (b'{"mod\\u0065l":"x"}', Ask("x")),
         (b'{"model":null}', Ask()),
+        (b'{"max_completion_tokens":7,"max_output_tokens":8}', Ask(None, None, 7, 8)),
         (b'{"model":"x","max_tokens":"9"}', Ask()),
         (b"[" * 5000, Ask()),
         (b"\xff", Ask()),

@@ -1,7 +1,7 @@
 import pytest
 
 from protocol.errors import LocalError, Refusal
-from protocol.identity.token_limits import Reservation, TokenLimits, estimate, require_model
+from protocol.identity.token_limits import Reservation, TokenLimits, at_least, estimate, require_model
 from protocol.identity.token_record import TokenRecord
 from protocol.identity.token_usage import UsageBook
 from protocol.values import Tokens
@@ -222,13 +222,19 @@ def test_a_request_given_back_costs_nothing(router: Router) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body_bytes", "max_tokens", "tokens"),
-    [(0, None, Tokens()), (4003, 50, Tokens(input=1000, output=50)), (8, -1, Tokens(input=2))],
+    ("body_bytes", "most_output", "tokens"),
+    [(0, 0, Tokens()), (4003, 50, Tokens(input=1000, output=50)), (8, -1, Tokens(input=2))],
 )
 def test_a_request_is_estimated_by_its_body_and_what_it_asks_for(
-    body_bytes: int, max_tokens: int | None, tokens: Tokens
+    body_bytes: int, most_output: int, tokens: Tokens
 ) -> None:
-    assert estimate(body_bytes, max_tokens) == tokens
+    assert estimate(body_bytes, most_output) == tokens
+
+
+def test_what_was_streamed_has_cost_something_whatever_was_told() -> None:
+    told = Tokens(input=7, output=3, cache_read=5)
+    assert at_least(told, 64 * 3) == told
+    assert at_least(told, 64 * 100) == Tokens(input=7, output=100, cache_read=5)
 
 
 # --- models -----------------------------------------------------------------------------------------------------------

@@ -223,6 +223,29 @@ def test_without_an_id_there_is_nothing_to_end(verb: str, body: object, operator
     assert operator.post(f"/api/tokens/{verb}", body, 400)["error"]["type"] == "invalid_request_error"
 
 
+@pytest.mark.parametrize("policy", ["memory", "both"])
+@pytest.mark.parametrize(("verb", "told"), [("revoke", "revoked"), ("expire", "expired")])
+def test_a_token_without_a_record_is_ended_by_itself(verb: str, told: str, policy: str, scene_with: OpenScene) -> None:
+    operator = Operator(scene_with(STORAGE_POLICY=policy))
+    token = operator.scene.token.decode()
+    token_id = operator.post(f"/api/tokens/{verb}", {"token": token})[told]
+    assert operator.scene.client().sends(post(token.encode())).response()[0] in (401, 403)
+    record = operator.get(f"/api/tokens/{token_id}")
+    assert (record["revoked"], record["expires_at"] <= EPOCH) == (verb == "revoke", verb == "expire")
+    assert record.get("signed_until", record["expires_at"]) == int(EPOCH) + 10_000 * 3600, "when the record may go"
+    operator.scene.passes(1)
+    assert operator.post(f"/api/tokens/{verb}", {"token": token}) == {told: token_id}
+    assert token.rpartition(".")[2] not in repr(operator.scene.shell.logs)
+
+
+@pytest.mark.parametrize("token", ["", "la_sk_wrong", "la_sk_eyJhbGciOiJub25lIn0.e30.", "sk-ant-api03-key", "\ud800"])
+def test_what_is_no_token_of_this_router_cannot_be_ended(token: str, operator: Operator) -> None:
+    error = operator.post("/api/tokens/revoke", {"token": token}, 400)["error"]
+    assert error["type"] == "invalid_request_error"
+    assert not token or token not in error["message"]
+    assert operator.get("/api/tokens/list") == {"data": []}
+
+
 # --- who may ----------------------------------------------------------------------------------------------------------
 
 ADMINISTRATION: Final = [
