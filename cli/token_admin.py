@@ -112,6 +112,7 @@ class StoredTokens(TokenAdmin):
             ttl_hours=order.ttl_hours,
             label=order.label,
             account=order.account,
+            limited=bool(order.limits),
             wall=time.time(),
             entropy=os.urandom,
         )

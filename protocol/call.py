@@ -33,6 +33,7 @@ class Call:
     :param route: the pattern of its route, once that is known.
     :param sent_with: the account of each request that was made upstream for it.
     :param went_upstream: one of them was more than an attempt to connect.
+    :param administers: it is an operator's, who has shown that he is one.
     :param share: what it has reserved of its token's limits.
     :param tokens: what the answer was billed for, where its relay does not tell.
     """
@@ -50,6 +51,7 @@ class Call:
     route: str | None = None
     sent_with: list[str] = field(default_factory=list)
     went_upstream: bool = False
+    administers: bool = False
     share: Share | None = None
     tokens: Tokens | None = None
     annotations: dict[str, str | int | float | None] = field(default_factory=dict)

@@ -6,8 +6,9 @@ from typing import Final, final
 
 from protocol.call import Call, RenderError
 from protocol.config import ApiFormat, Config, UpstreamProvider
-from protocol.effects import Script
+from protocol.effects import Script, Store, look_at_store
 from protocol.errors import LocalError, Refusal, render_anthropic
+from protocol.identity.ledger import Unrecorded
 from protocol.identity.provider_desk import ProviderDesk
 from protocol.identity.roster import Roster
 from protocol.identity.token_desk import TokenDesk
@@ -64,6 +65,7 @@ class FrontDoor:
         call.route = match.pattern
         if match.surface in OPERATORS and match.action is not Action.METRICS:
             admin_allowed(head.headers, call.peer, self._config.admin_key)
+            call.administers = True
             return self._operators(call, match)
         match match.action:
             case Action.HEALTH:
@@ -74,7 +76,23 @@ class FrontDoor:
                 house = self._house
                 return observability.metrics_page(call, house.metrics, house.roster, house.in_flight)
             case _:
-                return self._upstream.story(call, body, self._house.tokens.admit(call), match)
+                return self._with_token(call, body, match)
+
+    def _with_token(self, call: Call, body: RequestBody, match: Match) -> Script:
+        """A request of a token's holder."""
+        tokens_desk = self._house.tokens
+        try:
+            bearer = tokens_desk.admit(call)
+        except Unrecorded:
+            if tokens_desk.paths:
+                return self._after_a_look(call, body, match)
+            raise
+        return self._upstream.story(call, body, bearer, match)
+
+    def _after_a_look(self, call: Call, body: RequestBody, match: Match) -> Script:
+        """Another process may have recorded the token a moment ago."""
+        yield from look_at_store(Store.TOKENS)
+        yield from self._upstream.story(call, body, self._house.tokens.admit(call), match)
 
     def _operators(self, call: Call, match: Match) -> Script:
         """A request of the operator's."""

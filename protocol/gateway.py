@@ -59,7 +59,7 @@ ADMIN_ROUTES: Final = frozenset(route.pattern for route in ROUTES if route.surfa
 READING: Final = frozenset({b"GET", b"HEAD"})
 
 AUDIT_LOG: Final = "audit.jsonl"
-"""In the data directory: one JSON object for each change that somebody made or tried to make over HTTP. With
+"""In the data directory: one JSON object for each change that an operator made or tried to make over HTTP. With
 ``STORAGE_POLICY=memory`` there is none.
 """
 
@@ -154,6 +154,7 @@ class Gateway(TimerOwner):
         self.now = now
         self._metrics.started_at = self.wall
         self._stores[Store.TOKENS].watch()
+        self._usage_keeper.watch()
         if self._config.upstream_provider is UpstreamProvider.ANTHROPIC:
             for keeper in self._keepers.values():
                 keeper.check()
@@ -434,11 +435,11 @@ class Gateway(TimerOwner):
                 tokens=tokens,
             )
         )
-        if call.route in ADMIN_ROUTES and call.head.method not in READING:
+        if call.administers and call.route in ADMIN_ROUTES and call.head.method not in READING:
             self._audit(call, status)
 
     def _audit(self, call: Call, status: int) -> None:
-        """Add a line to the log of what operators did, or tried to do."""
+        """Add a line to the log of what operators did, or tried to do; strangers must not make it grow."""
         entry = {
             "time": round(self.wall, 3),
             "method": call.head.method.decode("latin-1"),
@@ -520,7 +521,7 @@ class Gateway(TimerOwner):
             return False
         return (
             not self._usage_keeper.end()
-            or self._audit_log.busy
+            or not self._audit_log.end()
             or any(keeper.busy for keeper in self._stores.values())
             or any(keeper.busy for keeper in (*self._keepers.values(), *self._moved))
         )

@@ -179,14 +179,37 @@ class StoreKeeper(TimerOwner):
 
 
 @final
+class UsageFile:
+    """The file with the counts of all routers, as a book that is only read: ``UsageKeeper`` writes it."""
+
+    def __init__(self, desk: TokenDesk) -> None:
+        self._usage = desk.usage
+        self.lock = desk.files.lock
+        self.paths: Sequence[str] = desk.files.usage
+
+    def loaded(self, files: Contents, wall: float) -> None:
+        self._usage.loaded(files)
+
+    def news(self, wall: float) -> Update | None:
+        return None
+
+
+@final
 class UsageKeeper(TimerOwner):
-    """Adds what tokens have used to the file of all routers, every few seconds while there is something to add."""
+    """Adds what tokens have used to the file of all routers, every few seconds while there is something to add, and
+    reads what others have added.
+    """
 
     def __init__(self, desk: TokenDesk, house: StoreHouse) -> None:
         self._desk = desk
         self._house = house
+        self._others = StoreKeeper(UsageFile(desk), house)
         self._ending = False
         self._in_vain = False
+
+    def watch(self) -> None:
+        """Look at the file every now and then from here on."""
+        self._others.watch()
 
     def counted(self) -> None:
         """Something may have been counted: see that it will be saved."""
@@ -216,6 +239,7 @@ class UsageKeeper(TimerOwner):
     def rest(self) -> None:
         """Do nothing more by oneself."""
         self._house.timers.forget(self)
+        self._others.rest()
 
     def _saved(self, result: JobResult) -> None:
         self._in_vain = not isinstance(result, FilesLoaded)
@@ -229,8 +253,8 @@ class UsageKeeper(TimerOwner):
 
 
 @final
-class AuditLog:
-    """Adds lines to a file, all that have come meanwhile at once.
+class AuditLog(TimerOwner):
+    """Adds lines to a file, all that have come meanwhile at once; what cannot be written is tried again.
 
     :param path: None keeps no log.
     """
@@ -239,33 +263,55 @@ class AuditLog:
         self._path = path
         self._house = house
         self._lines = b""
-        self._writing = False
+        self._writing = b""
+        self._failed: str | None = None
+        self._ending = False
 
     @property
     def busy(self) -> bool:
-        """Something is not on the disk yet."""
-        return self._writing
+        """Something is on its way to the disk."""
+        return bool(self._writing)
 
     def add(self, line: bytes) -> None:
         """One more line, without its end."""
         if self._path is None:
             return
-        if len(self._lines) + len(line) < MOST_UNWRITTEN_BYTES:
+        if len(self._writing) + len(self._lines) + len(line) < MOST_UNWRITTEN_BYTES:
             self._lines += line + b"\n"
         else:
-            self._complain("the disk does not keep up")
-        self._write(self._path)
+            self._complain(self._failed or "the disk does not keep up")
+        if self._failed is None:
+            self._write()
 
-    def _write(self, path: str) -> None:
-        if self._lines and not self._writing:
-            lines, self._lines, self._writing = self._lines, b"", True
-            self._house.order(lambda job: AppendFile(job, path, lines), partial(self._written, path))
+    def timer_fired(self, timer: Timer) -> None:
+        self._write()
 
-    def _written(self, path: str, result: JobResult) -> None:
-        self._writing = False
-        if isinstance(result, UpdateFailed):
+    def end(self) -> bool:
+        """Write for the last time; whether that is done. What fails now is not tried again."""
+        if not self._ending:
+            self._ending = True
+            self._write()
+        self._house.timers.forget(self)
+        return not self.busy
+
+    def _write(self) -> None:
+        path = self._path
+        if path is not None and self._lines and not self._writing:
+            lines, self._writing, self._lines = self._lines, self._lines, b""
+            self._house.order(lambda job: AppendFile(job, path, lines), self._written)
+
+    def _written(self, result: JobResult) -> None:
+        written, self._writing = self._writing, b""
+        if not isinstance(result, UpdateFailed):
+            self._failed = None
+            self._write()
+            return
+        self._lines = written + self._lines
+        if self._failed is None:
             self._complain(result.reason)
-        self._write(path)
+        self._failed = result.reason
+        if not self._ending:
+            self._house.timers.set(self, Timer.STORE, self._house.now + RETRY_SECONDS)
 
     def _complain(self, reason: str) -> None:
         self._house.log(LogLevel.WARN, "the audit log lacks lines", {"reason": reason})

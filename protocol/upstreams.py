@@ -56,7 +56,7 @@ class AnthropicUpstream:
                 return messages.relay_resource(call, body, bearer, self._desk, self._target(match), match.resource)
             case Action.RELAY_BATCH:
                 if call.head.method == b"POST" and match.resource is None:
-                    bearer.require_unlimited("batches")
+                    bearer.require_unlimited("batches", many=True)
                 target = self._target(match, results_base(self._config, call, match), readable=True)
                 return messages.relay_resource(call, body, bearer, self._desk, target, match.resource)
             case Action.CHAT:

@@ -65,18 +65,37 @@ def update(
 
 
 def append(path: str, data: bytes) -> UpdateFailed | None:
-    """Carry out ``AppendFile``: None, or why it was not done. Several processes may append to one file."""
+    """Carry out ``AppendFile``: None, or why it was not done; then nothing of it is in the file. Several processes may
+    append to one file in this way.
+    """
     try:
         os.makedirs(os.path.dirname(path), PRIVATE_DIRECTORY, exist_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
         try:
-            os.write(descriptor, data)
-            os.fsync(descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            _append_whole(descriptor, data)
         finally:
             os.close(descriptor)
     except OSError as error:
         return UpdateFailed(f"{path} cannot be written: {error.strerror}")
     return None
+
+
+def _append_whole(descriptor: int, data: bytes) -> None:
+    """All of it or, where the disk is full in the midst of it, nothing: half a line would spoil the next one too.
+
+    :raises OSError: nothing was appended.
+    """
+    before = os.fstat(descriptor).st_size
+    rest = memoryview(data)
+    try:
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+        os.fsync(descriptor)
+    except OSError:
+        with suppress(OSError):
+            os.ftruncate(descriptor, before)
+        raise
 
 
 def _loaded(paths: Sequence[str]) -> FilesLoaded:

@@ -67,7 +67,7 @@ def read_hints(headers: Headers, body: bytes | None, *, files: bool = False) -> 
 
 def file_in(body: bytes) -> str | None:
     """The id of the first uploaded file in a request, found by the name of its field wherever that stands: within a
-    JSON string the quotes would be escaped. A client may have written it for another purpose: it is no more than a hint.
+    JSON string the quotes would be escaped. A client may have written it for another purpose, so it is but a hint.
     """
     match = _FILE_ID.search(body)
     return match[1].decode("ascii") if match else None
@@ -137,7 +137,7 @@ class AffinityMap:
             self._resources.popitem(last=False)
 
     def forget_resource(self, resource: str, account: str) -> None:
-        """This account does not have that file or batch, or not any more."""
+        """An account does not have this file or batch, or not any more."""
         key = _resource_key(resource)
         if self._resources.get(key) == account:
             del self._resources[key]

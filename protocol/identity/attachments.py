@@ -25,14 +25,17 @@ class Attachments:
     tokens: int = 0
 
 
+NO_ATTACHMENTS: Final = Attachments()
+
+
 def attachments(body: bytes) -> Attachments:
     """Those of a request; none of what is no JSON."""
     if b"base64" not in body:
-        return Attachments()
+        return NO_ATTACHMENTS
     try:
         rest: list[object] = [msgspec.json.decode(body)]
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        return Attachments()
+        return NO_ATTACHMENTS
     size = tokens = 0
     while rest:  # a loop, because the depth of a request is up to the client
         value = rest.pop()

@@ -25,7 +25,9 @@ class Unrecorded(Refusal):
 
     def __init__(self, kept: bool) -> None:
         retry = [(b"retry-after", b"1")] if kept else []
-        super().__init__(401, "Token is limited, and its limits are not known to this router", headers=[CHALLENGE, *retry])
+        super().__init__(
+            401, "Token is limited, and its limits are not known to this router", headers=[CHALLENGE, *retry]
+        )
 
 
 @final

@@ -168,8 +168,8 @@ class AccountPool:
         """These are the accounts from now on. Those that stay keep their standing, and so do dropped ones until their
         last request has ended.
 
-        :param anew: of which of these nothing is known, though there may have been others by these names. What those have
-            in flight counts on.
+        :param anew: of which of these nothing is known, though there may have been others by these names. What those
+            have in flight counts on.
         """
         listed = list(names)
         if len(set(listed)) < len(listed):

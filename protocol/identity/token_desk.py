@@ -2,20 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import nan
 from typing import Final, final
 
 import msgspec
+from msgspec import UNSET, Raw, UnsetType
 
 from protocol.call import Call
 from protocol.config import Config
 from protocol.errors import Refusal
 from protocol.files import Contents, Update
+from protocol.identity.attachments import attachments
 from protocol.identity.ledger import Ledger
 from protocol.identity.token_files import token_files
 from protocol.identity.token_limits import TokenLimits, estimate, require_model
 from protocol.identity.token_record import TokenRecord, issuance
 from protocol.identity.token_usage import UsageBook
-from protocol.identity.tokens import TokenVerifier, present_token
+from protocol.identity.tokens import Claims, TokenVerifier, present_token
 from protocol.values import Secret, Tokens
 
 DAY: Final = 86_400.0
@@ -85,11 +88,12 @@ class TokenDesk:
     def admit(self, call: Call) -> "Bearer":
         """Who presents a token that may be used.
 
+        :raises Unrecorded: 401, a look at the files may help.
         :raises Refusal: 401 or 403.
         """
         claims = self._verifier.verify(present_token(call.head.headers), call.wall)
         call.token_id, call.pin = claims.sub, claims.account
-        return Bearer(self.ledger.admit(claims, call.wall), self.limits)
+        return Bearer(claims, self.ledger, self.limits, self.ledger.admit(claims, call.wall))
 
     def ended(self, call: Call, tokens: Tokens | None, now: float) -> None:
         """The call is over: settle what it had reserved, or give that back if it was never sent on. ``tokens`` None
@@ -104,12 +108,17 @@ class TokenDesk:
             share.release()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Bearer:
-    """The holder of a token, with one request."""
+    """The holder of a token, with one request.
 
-    record: TokenRecord
+    :param record: of the token, as it was when that was looked at last.
+    """
+
+    claims: Claims
+    ledger: Ledger
     limits: TokenLimits
+    record: TokenRecord
 
     @property
     def must_show_body(self) -> bool:
@@ -117,52 +126,95 @@ class Bearer:
         return bool(self.record.models) or self.record.token_budget is not None
 
     def reserve(
-        self, call: Call, body: bytes | None = None, *, model: str | None = None, inference: bool = True
+        self, call: Call, at: float, body: bytes | None = None, *, model: str | None = None, inference: bool = True
     ) -> None:
         """Take what the request may use out of what the token has left; ``body`` is one of inference.
 
+        :param at: the present (monotonic seconds): while a body was waited for, the token may have been revoked.
         :param model: the one that is asked, where the body does not say.
         :param inference: the answer costs tokens.
-        :raises Refusal: 403 for a model that the token is not for, 429 where it has used up a limit.
+        :raises Refusal: 401 or 403 for a token that is good no more, 403 for a model that it is not for, 429 where it
+            has used up a limit, 400 for a body that does not tell what that would take.
         """
+        self.record = self.ledger.admit(self.claims, call.wall_at(at))
         share = None
         if body is not None and self.must_show_body:
             asked = read_ask(body)
             require_model(self.record, model or asked.model)
-            share = estimate(len(body), asked.most) if inference else None
-        call.share = self.limits.reserve(self.record, share, now=call.at)
+            share = self._share(body, asked.most) if inference else None
+        call.share = self.limits.reserve(self.record, share, now=at)
 
-    def require_unlimited(self, what: str) -> None:
+    def require_unlimited(self, what: str, *, many: bool = False) -> None:
         """Return unless the token has limits that nobody could watch over there.
 
+        :param many: one request there stands for any number of them.
         :raises Refusal: 403.
         """
+        record = self.record
         if self.must_show_body:
-            raise Refusal(
-                403, f"Token is limited to certain models or a token budget, so it may not be used for {what}"
-            )
+            limits = "certain models or a token budget"
+        elif many and (record.max_requests is not None or record.requests_per_minute is not None):
+            limits = "a number of requests"
+        else:
+            return
+        raise Refusal(403, f"Token is limited to {limits}, so it may not be used for {what}")
+
+    def _share(self, body: bytes, most: int | None) -> Tokens:
+        if self.record.token_budget is None:
+            return Tokens()
+        if most is None:
+            message = "Token has a token budget, and the request does not tell how many tokens it may use"
+            raise Refusal(400, f"{message}: {' or '.join(MOST_OUTPUT)} is not a number", param=MOST_OUTPUT[0])
+        return estimate(len(body), most, attachments(body))
 
 
-class Ask(msgspec.Struct):
-    """What a request says of its cost; in OpenAI's dialects the most output has other names."""
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a request says of its cost: the model, and the most output, 0 if it says nothing of that; None for what it
+    says in a way that is not understood.
+    """
 
     model: str | None = None
-    max_tokens: int | None = None
-    max_completion_tokens: int | None = None
-    max_output_tokens: int | None = None
-
-    @property
-    def most(self) -> int:
-        """The most output that is asked for; 0 where nothing is said."""
-        return max(self.max_tokens or 0, self.max_completion_tokens or 0, self.max_output_tokens or 0)
+    most: int | None = None
 
 
-_ASK: Final = msgspec.json.Decoder(Ask)
+MOST_OUTPUT: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+"""The names of the most output, Anthropic's first; it is the largest of them that counts."""
 
 
 def read_ask(body: bytes) -> Ask:
-    """The model and the most output that a request asks for; nothing for what is none."""
+    """The model and the most output that a request asks for."""
     try:
-        return _ASK.decode(body)
+        fields = _FIELDS.decode(body)
+        model = None if fields.model is UNSET else msgspec.json.decode(fields.model)
+        counts = [_count(value) for name in MOST_OUTPUT if (value := getattr(fields, name)) is not UNSET]
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return Ask()
+    most = max((count for count in counts if count is not None), default=0)
+    return Ask(model if isinstance(model, str) else None, None if None in counts else most)
+
+
+class _Fields(msgspec.Struct):
+    """Each by itself: where one is nonsense, the others still hold."""
+
+    model: Raw | UnsetType = UNSET
+    max_tokens: Raw | UnsetType = UNSET
+    max_completion_tokens: Raw | UnsetType = UNSET
+    max_output_tokens: Raw | UnsetType = UNSET
+
+
+_FIELDS: Final = msgspec.json.Decoder(_Fields)
+
+
+def _count(raw: Raw) -> int | None:
+    """A whole number, however it is written; 0 for null. Providers may be lenient, so this is too."""
+    value = msgspec.json.decode(raw)
+    if value is None:
+        return 0
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    try:
+        number = float(value) if isinstance(value, float | str) else nan
+    except ValueError:
+        return None
+    return int(number) if number.is_integer() else None

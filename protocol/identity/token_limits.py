@@ -19,7 +19,7 @@ from typing import Final, final
 import msgspec
 
 from protocol.errors import LocalError, Refusal
-from protocol.identity.attachments import attachments
+from protocol.identity.attachments import NO_ATTACHMENTS, Attachments
 from protocol.identity.token_record import TokenRecord
 from protocol.identity.token_usage import TokenUsage, UsageBook, usage_of
 from protocol.values import Headers, Tokens
@@ -30,10 +30,9 @@ BYTES_PER_TOKEN: Final = 4
 """Of a request's JSON; English prose has a little more, code and other scripts less."""
 
 
-def estimate(body: bytes, most_output: int) -> Tokens:
+def estimate(body_bytes: int, most_output: int, attached: Attachments = NO_ATTACHMENTS) -> Tokens:
     """What a request may use: its body as input, and the most output it asks for, 0 if it does not say."""
-    attached = attachments(body)
-    text = len(body) - attached.size
+    text = body_bytes - attached.size
     return Tokens(input=text // BYTES_PER_TOKEN + attached.tokens, output=max(most_output, 0))
 
 

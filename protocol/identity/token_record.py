@@ -26,7 +26,7 @@ from msgspec import Meta
 from protocol.errors import Refusal
 from protocol.identity.tokens import Claims
 
-MOST_CACHED: Final = 8192
+MOST_CACHED: Final = 65_536
 """Records that each codec remembers with what it wrote or read: of a file that changes, most records did not."""
 
 MAX_ID_LENGTH: Final = 256

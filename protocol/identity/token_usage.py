@@ -75,6 +75,7 @@ class UsageBook:
         """What the file held when it was last written, and everything counted since."""
         self._unsaved: dict[str, TokenUsage] = {}
         self._saving: dict[str, TokenUsage] | None = None
+        self._seen: Contents | None = None
         self._due: float | None = None
 
     def of(self, token_id: str) -> TokenUsage:
@@ -127,19 +128,31 @@ class UsageBook:
         """
         self._saving = None
         self._counts = _sum(read_usage(files), self._unsaved)
+        self._take_seen()
 
     def failed(self, now: float) -> None:
         """The save changed nothing, at ``now`` (monotonic seconds)."""
         self._unsaved = _sum(self._saving or {}, self._unsaved)
         self._saving = None
         self._due = now + RETRY_SECONDS
+        self._take_seen()
 
     def loaded(self, files: Contents) -> None:
         """The file was seen to hold this, perhaps some time ago; for the start, and for counts of others meanwhile.
+        During a save nobody knows whether what is saved is in there, so that it is put off until then.
 
         :raises CorruptFile: it cannot be understood; then the counts stay as they are.
         """
-        self._counts = _larger(self._counts, _sum(read_usage(files), self._unsaved))
+        if self._saving is None:
+            self._counts = _larger(self._counts, _sum(read_usage(files), self._unsaved))
+        else:
+            read_usage(files)
+            self._seen = files
+
+    def _take_seen(self) -> None:
+        seen, self._seen = self._seen, None
+        if seen is not None:
+            self.loaded(seen)
 
 
 def read_usage(files: Contents) -> dict[str, TokenUsage]:

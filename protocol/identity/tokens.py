@@ -5,6 +5,7 @@ A token stands for itself: no store is asked. Revocation is somebody else's ques
 
 import hmac
 import ipaddress
+import re
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -87,6 +88,14 @@ def issue(
     if len(token) > MAX_TOKEN_BYTES:
         raise Refusal(400, "label and account are too long for a token", param="label")
     return IssuedToken(Secret(token), claims)
+
+
+def is_token_id(text: str) -> bool:
+    """Whether this could be the id of a token: a UUID as ``issue`` writes it."""
+    return _TOKEN_ID.fullmatch(text) is not None
+
+
+_TOKEN_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def weak_secret(secret: Secret) -> bool:

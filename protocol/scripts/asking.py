@@ -138,8 +138,8 @@ def _is_sooner(obstacle: Unavailable, attempt: "Attempt") -> bool:
 class Attempt:
     """One request on its way through the accounts.
 
-    ``now`` is the latest moment that is known, ``last`` the account asked last; ``missing``: that one does not have what
-    is asked for, though another may.
+    ``now`` is the latest moment that is known, ``last`` the account asked last; ``missing``: that one does not have
+    what is asked for, though another may.
     """
 
     def __init__(self, call: Call, roster: Roster, question: Question) -> None:

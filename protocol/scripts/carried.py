@@ -12,7 +12,7 @@ import msgspec
 
 from protocol.call import Call, http_date
 from protocol.config import OpenAiApi
-from protocol.effects import Answer, Fetched, Reply, Script, UpstreamRequest, read_body, read_response
+from protocol.effects import Answer, Fetched, Reply, Script, UpstreamRequest, read_response, wait_for_body
 from protocol.errors import Refusal
 from protocol.identity.provider_choice import Provider
 from protocol.identity.providers import ProviderRecord
@@ -25,7 +25,7 @@ from protocol.scripts.translated import EVENT_STREAM, JSON, MAX_ANSWER, Translat
 from protocol.translate.call import TranslatedRequest, TranslationOptions
 from protocol.translate.capabilities import EFFORTS, Capabilities
 from protocol.translate.chained import ChainedRelay
-from protocol.translate.models import ModelTable
+from protocol.translate.models import NATIVE_PREFIX, ModelTable
 from protocol.translate.onto_openai.chat_request import carry_onto_chat
 from protocol.translate.onto_openai.chat_response import message_from_completion
 from protocol.translate.onto_openai.chat_stream import MessagesFromChat
@@ -146,9 +146,9 @@ def count_tokens(call: Call, bearer: Bearer, providing: Providing) -> Script:
     """An estimate, and marked as one: there is nobody to ask."""
     if not is_identity(call.head.headers):
         raise Refusal(415, "send the request body without a content-encoding")
-    body = yield from read_body(providing.max_body)
-    bearer.reserve(call, body, inference=False)
-    yield Answer(ResponseHead(200, [JSON, ESTIMATED]), estimate_count(body))
+    whole = yield from wait_for_body(providing.max_body)
+    bearer.reserve(call, whole.at, whole.body, inference=False)
+    yield Answer(ResponseHead(200, [JSON, ESTIMATED]), estimate_count(whole.body))
 
 
 class AnyModel(ModelTable):
@@ -200,10 +200,11 @@ def _form_of(record: ProviderRecord) -> Form:
 
 
 def model_of(record: ProviderRecord, requested: str) -> str:
-    """The provider's model for a name: itself if the provider lists it, or lists nothing and has no default."""
-    if requested in record.models or record.default_model is None:
-        return requested
-    return record.default_model
+    """The provider's model for the name that an Anthropic client asks for: that name, unless it is one of Claude's that
+    the operator does not list, as Claude Code asks for by itself; then the provider's default, if it has one.
+    """
+    listed = requested in record.models or not requested.startswith(NATIVE_PREFIX)
+    return requested if listed or record.default_model is None else record.default_model
 
 
 def server_of(record: ProviderRecord, form: Form) -> ChatServer | ResponsesServer:

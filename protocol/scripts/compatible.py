@@ -7,7 +7,17 @@ from typing import Final
 import msgspec
 
 from protocol.call import Call
-from protocol.effects import Answer, Effect, Fetched, Outcome, Reply, Script, UpstreamRequest, read_response, wait_for_body
+from protocol.effects import (
+    Answer,
+    Effect,
+    Fetched,
+    Outcome,
+    Reply,
+    Script,
+    UpstreamRequest,
+    read_response,
+    wait_for_body,
+)
 from protocol.errors import Refusal
 from protocol.event_relay import EventStreamPassthrough, MeteredPassthrough
 from protocol.identity.provider_choice import Choice, Provider
@@ -79,7 +89,7 @@ def admit(call: Call, bearer: Bearer, providing: Providing) -> Generator[Effect,
     body = whole.body
     model = _model_in(body)
     choices = yield from choose(call, providing, model)
-    bearer.reserve(call, body, model=model or choices[0].model)
+    bearer.reserve(call, whole.at, body, model=model or choices[0].model)
     return Admitted(body, model, choices, whole.at)
 
 

@@ -65,7 +65,7 @@ def relay(call: Call, body: RequestBody, bearer: Bearer, desk: Desk, target: Tar
         at, seen = peeked.at, peeked.body
         hints = read_hints(call.head.headers, seen, files=roster.holds_resources)
     inference = not call.head.path.endswith(b"/count_tokens")
-    bearer.reserve(call, seen or b"", model=target.model, inference=inference)
+    bearer.reserve(call, at, seen or b"", model=target.model, inference=inference)
     file = FileInUse(roster, hints, seen)
     question = Question(
         body,
@@ -90,13 +90,12 @@ def relay_resource(
 ) -> Script:
     """A call about files, batches, skills or models, which are known to the account that made them and to no other.
 
-    What is asked for by its id goes to the account that holds it; while that one is unknown, as after a restart, or
-    does not have it any more, a 404 is taken for "not here". All else goes to the first account that can answer, so that
-    a list shows what was made.
+    What is asked for by its id goes to the account that holds it. While that one is unknown, as after a restart, or
+    does not have it after all, a 404 is taken for "not here". All else goes to the first account that can answer, so
+    that a list shows what was made.
 
     :param resource: the id in the path, if there is one.
     """
-    bearer.reserve(call)
     roster = desk.roster
     holder = None if resource is None else roster.holder(resource)
     at, preferred = call.at, roster.first
@@ -107,6 +106,7 @@ def relay_resource(
             peeked = yield from peek_body(desk.peek_limit)
             at, file = peeked.at, file_in(peeked.body or b"")
             preferred = (None if file is None else roster.holder(file)) or preferred
+    bearer.reserve(call, at)
 
     def elsewhere() -> bool:
         if resource is not None and call.account is not None:

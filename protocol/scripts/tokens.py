@@ -13,7 +13,7 @@ from protocol.files import Update
 from protocol.identity.token_desk import TokenDesk
 from protocol.identity.token_record import TokenRecord, expiration, issuance, revocation
 from protocol.identity.token_usage import TokenUsage
-from protocol.identity.tokens import issue
+from protocol.identity.tokens import is_token_id, issue
 from protocol.values import ResponseHead, Secret
 from protocol.wire.headers import is_json
 
@@ -33,9 +33,15 @@ class IssueRequest(msgspec.Struct):
     token_budget: int | None = None
     models: tuple[str, ...] = ()
 
+    @property
+    def limited(self) -> bool:
+        return bool(self.models) or any(
+            limit is not None for limit in (self.max_requests, self.requests_per_minute, self.token_budget)
+        )
+
 
 class WhichToken(msgspec.Struct):
-    """A token that is known, by its id, or any token by itself."""
+    """By the id, or the token itself."""
 
     id: str | None = None
     token: str | None = None
@@ -45,7 +51,13 @@ def issue_token(call: Call, desk: TokenDesk, secret: Secret, entropy: Callable[[
     """Issue a token for the JSON object in the body. It is recorded before it is shown, once and for all."""
     asked = yield from read_json(call, IssueRequest, "token request")
     issued = issue(
-        secret, ttl_hours=asked.ttl_hours, label=asked.label, account=asked.account, wall=call.wall, entropy=entropy
+        secret,
+        ttl_hours=asked.ttl_hours,
+        label=asked.label,
+        account=asked.account,
+        limited=asked.limited,
+        wall=call.wall,
+        entropy=entropy,
     )
     record = issuance(
         issued.claims,
@@ -134,12 +146,15 @@ def write(change: Update | None) -> Generator[Effect, Outcome, None]:
 
 
 def meant(call: Call, desk: TokenDesk, what: str) -> Generator[Effect, Outcome, TokenRecord]:
-    """The token that the body names, by its id where both are given.
+    """The token that the body names, by its id where both are given; it need not be recorded, as after a restart
+    without files.
 
-    :raises Refusal: 400 where it names none, 404 where nobody knows it.
+    :raises Refusal: 400 where it names none, 404 for what is no token's id.
     """
     asked = yield from read_json(call, WhichToken, what)
     if asked.id is not None:
+        if is_token_id(asked.id):
+            return desk.ledger.find(asked.id) or TokenRecord(asked.id)
         record = yield from found(desk, asked.id)
         return record
     if asked.token is None:

@@ -76,7 +76,7 @@ def complete(call: Call, bearer: Bearer, roster: Roster, bridge: Bridge, transla
     body = whole.body
     asked = translation.request(body, models=bridge.models, options=options)
     call.annotations["model"] = asked.upstream_model
-    bearer.reserve(call, asked.body, model=asked.upstream_model)
+    bearer.reserve(call, whole.at, asked.body, model=asked.upstream_model)
 
     def request_with(credential: Credential) -> UpstreamRequest:
         return UpstreamRequest(bridge.base.origin, upstream_head(call.head, asked, credential, bridge.base), asked.body)

@@ -31,7 +31,9 @@ CREDENTIALS: Final = {
 }
 """What Claude Code sends as ``Authorization`` and ``x-api-key``, by the variables that are set."""
 
-SENT_ANEW: Final = frozenset({"authorization", "x-api-key", "connection", "host", "content-length", "anthropic-beta"})
+SENT_ANEW: Final = frozenset(
+    {"accept-encoding", "authorization", "x-api-key", "connection", "host", "content-length", "anthropic-beta"}
+)
 
 TOOL: Final = (
     '{"name":"Tool%d","description":"%s","input_schema":{"type":"object","properties":{}},"defer_loading":true}'
@@ -132,6 +134,7 @@ def test_a_turn_reaches_the_provider_as_it_was_written(
     arrived = [(name.decode().lower(), value.decode()) for name, value in seen.headers]
     kept = [field for field in fields_of(request) if field[0] not in SENT_ANEW]
     assert [field for field in arrived if field[0] not in SENT_ANEW] == kept
+    assert seen.header("accept-encoding") == ["identity"]
 
 
 @pytest.mark.parametrize("case", BETA_LISTS)

@@ -71,7 +71,7 @@ def test_every_endpoint_shows_its_errors(client: anthropic.Anthropic, status: in
 
 def test_errors_reach_the_sdk_compressed_as_they_were(client: anthropic.Anthropic) -> None:
     with pytest.raises(anthropic.BadRequestError, match="so it was wished") as failed:
-        client.messages.create(**ask(), extra_headers={"x-practice": "error=400; gzip; message=so it was wished"})
+        client.files.list(extra_headers={"x-practice": "error=400; gzip; message=so it was wished"})
     assert failed.value.response.headers["content-encoding"] == "gzip"
 
 

@@ -9,8 +9,11 @@ from tests.support.soak import Soak
 
 REQUESTS: Final = int(os.environ.get("SOAK_REQUESTS", "10000"))
 STAGES: Final = 10
-WARM: Final = 3
+WARM: Final = 2
 """Stages after which every conversation has been seen and every cache is as full as it gets."""
+FEW: Final = 3
+"""Of so many stages the one counts that left the least behind: cooldowns, for example, come and go."""
+OUTCOMES: Final = ("answered", "the provider's error", "nobody left", "dropped", "cut", "left")
 HURRIES: Final = (4.0, 0.3)
 """By turns the accounts have time to recover, and have not."""
 MOST_GROWTH: Final = 0.3
@@ -38,12 +41,10 @@ def test_every_request_is_answered_rightly_and_leaves_nothing_behind(seed: int) 
     assert {name: account["tokens"]["input"] for name, account in shown.items()} == soak.billed
     assert [account["in_flight"] for account in shown.values()] == [0] * len(shown)
 
-    assert blocks[-1] - blocks[WARM - 1] < MOST_GROWTH * REQUESTS * (STAGES - WARM) / STAGES
+    early, late = min(blocks[WARM : WARM + FEW]), min(blocks[-FEW:])
+    assert late - early < MOST_GROWTH * REQUESTS * (STAGES - WARM - FEW) / STAGES, blocks
     soak.end()
     soak.blocks()
     assert soak.wrong == []
     gateway = soak.shell.gateway
     assert (len(gateway._links), len(gateway._exchanges), len(gateway._jobs), soak.shell.streams) == (0, 0, 0, {})
-
-
-OUTCOMES: Final = ("answered", "the provider's error", "nobody left", "dropped", "cut", "left")

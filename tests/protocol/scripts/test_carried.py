@@ -212,6 +212,7 @@ def test_a_client_that_leaves_takes_the_request_with_it(provided: OpenProvided) 
     [
         ({}, "claude-opus-5-5", "claude-opus-5-5"),
         ({"default_model": "qwen3"}, "claude-opus-5-5", "qwen3"),
+        ({"default_model": "qwen3"}, "qwen3-coder", "qwen3-coder"),
         ({"default_model": "qwen3", "models": ["claude-opus-5-5"]}, "claude-opus-5-5", "claude-opus-5-5"),
     ],
 )
