@@ -192,7 +192,7 @@ class Config:
     )  # fmt: skip
     token_keep_days: int = setting(
         "TOKEN_KEEP_DAYS", whole(0, 36_500), "30", ACCESS,
-        "How many days the record of a token is kept after the token has ended.",
+        "How many days the record of a token is kept after the token has ended by itself.",
     )  # fmt: skip
 
     upstream_provider: UpstreamProvider = setting(

@@ -417,7 +417,7 @@ class Gateway(TimerOwner):
             message = exchange.answer_id if self._roster.has_choice else None
             if message is not None:
                 self._roster.remember_message(message, call.account, now)
-        self._tokens.ended(call, _cost(exchange), now)
+        self._tokens.ended(call, _cost(exchange, tokens), now)
         self._usage_keeper.counted()
         self._metrics.ended(
             Ended(
@@ -530,9 +530,8 @@ class Gateway(TimerOwner):
         return [link for link in self._links.values() if isinstance(link, ClientLink)]
 
 
-def _cost(exchange: Exchange) -> Tokens | None:
+def _cost(exchange: Exchange, told: Tokens | None) -> Tokens | None:
     """What the token pays for: an error costs nothing, and of what the answer did not say nobody knows."""
-    told = exchange.tokens
     if told is None:
         return Tokens() if exchange.status >= 400 else None
     return at_least(told, exchange.from_upstream) if exchange.phase is Phase.LEFT else told

@@ -4,8 +4,8 @@ A reservation counts from the moment it is made, so however many requests are in
 limits. What is promised:
 
 - ``max_requests``: within one router never one too many. Routers that share a data directory learn of each other's
-  requests when they save their own counts (``FLUSH_SECONDS`` while they are busy), so together they may let through
-  what each admitted meanwhile; and a router that is killed forgets what it had not saved.
+  requests once these are saved (``FLUSH_SECONDS`` while a router is busy), so together they may let through what each
+  admitted meanwhile; and a router that is killed forgets what it had not saved.
 - ``token_budget``: the sum of input, output and cached tokens. A request reserves what it may use at most, by the
   caller's estimate; so the budget is exceeded by no more than what requests in flight use beyond their estimates.
   Between routers as above.
@@ -88,6 +88,10 @@ class TokenLimits:
         open_.begin(_sum(share), now, timed=record.requests_per_minute is not None)
         self._open[record.id] = open_
         return Reservation(self, record.id, share, now)
+
+    def __len__(self) -> int:
+        """How many tokens are remembered."""
+        return len(self._open)
 
     def in_flight(self, token_id: str) -> int:
         """Requests that have reserved and neither settled nor given back."""

@@ -64,7 +64,7 @@ def usage_of(tokens: Tokens, wall: float) -> TokenUsage:
 
 @final
 class UsageBook:
-    """The counts of this router and, as of the last write, of all that share the file.
+    """The counts of this router and, as of the last write or look, of all that share the file.
 
     :param kept: whether there is a file; without one nothing is ever due.
     """
@@ -72,7 +72,7 @@ class UsageBook:
     def __init__(self, *, kept: bool = True) -> None:
         self._kept = kept
         self._counts: dict[str, TokenUsage] = {}
-        """What the file held when it was last written, and everything counted since."""
+        """What the file held when it was last written or seen, and everything counted since."""
         self._unsaved: dict[str, TokenUsage] = {}
         self._saving: dict[str, TokenUsage] | None = None
         self._seen: Contents | None = None

@@ -151,7 +151,7 @@ class Attempt:
         self._question = question
         self._only = call.pin or question.only
         self._tried: set[str] = set()
-        self._unheard = question.preferred
+        self._unheard = None if call.pin is not None else question.preferred
         self._late: dict[str, Account] = {}
         self._waited: set[str] = set()
 

@@ -129,9 +129,9 @@ def test_counters_are_what_the_official_clients_were_billed(process: RouterProce
     assert grown["input_tokens_total"] == used["input_tokens"] > 0
 
 
-def test_with_an_admin_key_the_operator_may_be_anywhere(loop: str, upstream: PracticeUpstream, tmp_path: Path) -> None:
+def test_with_an_admin_key_the_operator_may_be_anywhere(upstream: PracticeUpstream, tmp_path: Path) -> None:
     key = {"authorization": f"Bearer {ADMIN_KEY}", "x_forwarded_for": "192.0.2.1"}
-    with RouterProcess(loop, tmp_path, upstream.origin, TOKEN_ADMIN_KEY=ADMIN_KEY) as router:
+    with RouterProcess("asyncio", tmp_path, upstream.origin, TOKEN_ADMIN_KEY=ADMIN_KEY) as router:
         assert ask(router.address, "POST", "/api/tokens", {})[0] == 401
         assert ask(router.address, "GET", "/api/tokens/list", authorization="Bearer guessed")[0] == 401
         token_id = ask_json(router.address, "POST", "/api/tokens", {"label": "far"}, **key)["id"]
@@ -140,9 +140,9 @@ def test_with_an_admin_key_the_operator_may_be_anywhere(loop: str, upstream: Pra
     assert ADMIN_KEY.encode() not in router.output
 
 
-def test_a_memory_policy_leaves_no_file(loop: str, upstream: PracticeUpstream, tmp_path: Path) -> None:
+def test_a_memory_policy_leaves_no_file(upstream: PracticeUpstream, tmp_path: Path) -> None:
     settings = {"STORAGE_POLICY": "memory", "DATA_DIR": str(tmp_path / "data")}
-    with RouterProcess(loop, tmp_path, upstream.origin, **settings) as router:
+    with RouterProcess("trio", tmp_path, upstream.origin, **settings) as router:
         token_id, token = issue(router.address)
         assert use(router.address, token) == 200
         ask_json(router.address, "POST", "/api/tokens/revoke", {"id": token_id})

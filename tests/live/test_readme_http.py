@@ -80,9 +80,9 @@ class Reader:
 
 
 @pytest.fixture(scope="module")
-def reader(loop: str, upstream: PracticeUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
-    folder = tmp_path_factory.mktemp(f"readme-{loop}")
-    with RouterProcess(loop, folder, upstream.origin, **settings(folder, PRACTICE_TOKEN)) as router:
+def reader(upstream: PracticeUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
+    folder = tmp_path_factory.mktemp("readme")
+    with RouterProcess("trio", folder, upstream.origin, **settings(folder, PRACTICE_TOKEN)) as router:
         yield Reader(router)
 
 
@@ -108,8 +108,8 @@ def test_a_header_of_either_name_carries_the_token(reader: Reader) -> None:
         assert reader.reads(MESSAGE.replace("Authorization: Bearer", header), TOKEN=token)["type"] == "message"
 
 
-def test_manual_end_to_end_testing(loop: str, upstream: PracticeUpstream, tmp_path: Path) -> None:
-    with RouterProcess(loop, tmp_path, upstream.origin, **settings(tmp_path, "test-oauth-token")) as router:
+def test_manual_end_to_end_testing(upstream: PracticeUpstream, tmp_path: Path) -> None:
+    with RouterProcess("asyncio", tmp_path, upstream.origin, **settings(tmp_path, "test-oauth-token")) as router:
         reader = Reader(router)
         assert reader.types(HEALTH) == "ok"
         token = reader.types(ISSUE_FOR_ALICE)

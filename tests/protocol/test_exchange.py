@@ -7,7 +7,6 @@ import pytest
 
 from protocol.effects import (
     Answer,
-    ChangeStore,
     CheckCredentials,
     Failed,
     FailureKind,
@@ -16,20 +15,17 @@ from protocol.effects import (
     ReadResponse,
     Reply,
     Script,
-    Store,
     UpstreamRequest,
-    change_store,
     read_body,
 )
 from protocol.errors import LocalError, Refusal
 from protocol.event_relay import EventStreamPassthrough
-from protocol.exchange import CHANGE_SECONDS, EARLY_LIMIT, ENDS, LIFECYCLE, LOOK_SECONDS, Exchange, Phase, Step
-from protocol.files import Update
+from protocol.exchange import EARLY_LIMIT, ENDS, LIFECYCLE, Exchange, Phase, Step
 from protocol.relays import Passthrough, Relay
 from protocol.request_body import RequestBody
 from protocol.timers import Timer
 from protocol.values import RequestHead
-from tests.support.play import ASKED, ORIGIN, House, Play, head
+from tests.support.play import ASKED, ORIGIN, Play, head
 from tests.support.requests import EVENT
 
 
@@ -268,6 +264,43 @@ def test_a_response_that_breaks_while_the_script_thinks_is_a_502() -> None:
     play.exchange.upstream_head(head(401))
     play.exchange.upstream_failed(Failed(FailureKind.LOST, "", 0.0))
     play.exchange.credentials_checked()
+    assert play.client.status == 502
+    play.assert_ended_once(Phase.DONE)
+
+
+def test_a_response_that_breaks_is_nothing_to_a_script_that_has_gone_on_to_another() -> None:
+    def script() -> Script:
+        yield ASKED
+        yield CheckCredentials("primary")
+        yield ASKED
+        yield Reply(head(), Passthrough(), None)
+
+    play = Play(script())
+    play.exchange.upstream_head(head(429))
+    play.exchange.upstream_failed(Failed(FailureKind.LOST, "", 0.0))
+    assert not play.client.over
+    play.exchange.credentials_checked()
+    play.exchange.upstream_head(head())
+    play.exchange.upstream_end()
+    assert play.client.status == 200
+    play.assert_ended_once(Phase.DONE)
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_a_response_that_breaks_before_it_is_gathered_is_a_502(early: bool) -> None:
+    def script() -> Script:
+        yield ASKED
+        yield CheckCredentials("primary")
+        yield ReadResponse(10)
+
+    play = Play(script())
+    play.exchange.upstream_head(head())
+    if not early:
+        play.exchange.credentials_checked()
+    play.exchange.upstream_failed(Failed(FailureKind.LOST, "", 0.0))
+    if early:
+        assert not play.client.over
+        play.exchange.credentials_checked()
     assert play.client.status == 502
     play.assert_ended_once(Phase.DONE)
 
@@ -547,28 +580,3 @@ def test_no_comment_in_a_body_that_is_no_event_stream() -> None:
     play = Play(relay(Passthrough()))
     play.exchange.upstream_head(head())
     assert play.house.timers.deadline() is None
-
-
-# --- a disk that hangs ------------------------------------------------------------------------------------------------
-
-
-class HungDisk(House):
-    """Never says what became of a change."""
-
-    def change(self, effect: ChangeStore, done: Callable[[str | None], None]) -> None:
-        self.late = done
-
-
-@pytest.mark.parametrize(("update", "patience"), [(None, LOOK_SECONDS), (lambda files: {}, CHANGE_SECONDS)])
-def test_a_disk_that_hangs_keeps_no_client_waiting_for_ever(update: Update | None, patience: float) -> None:
-    def story() -> Script:
-        yield from change_store(Store.TOKENS, update)
-        raise AssertionError("it was not changed")
-
-    house = HungDisk()
-    play = Play(story(), house=house)
-    house.now += patience
-    play.exchange.timer_fired(Timer.DISK)
-    assert play.client.status == 503
-    house.late(None)
-    play.assert_ended_once(Phase.DONE)

@@ -70,7 +70,7 @@ def test_each_policy_keeps_what_it_says_and_the_next_run_finds_it(
     first.scene.drains()
     second = Operator(scene_with(beside=first.scene, STORAGE_POLICY=policy))
     assert second.get("/api/tokens/list") == (records if written else {"data": []})
-    assert is_let_in(second, issued["token"].encode())
+    assert is_let_in(second, issued["token"].encode()) is bool(written), "limits are in the record alone"
     assert is_let_in(second, revoked["token"].encode()) == (not written)
 
 
@@ -196,7 +196,7 @@ def test_the_next_run_knows_what_was_used(operator: Operator, scene_with: OpenSc
 # --- the audit log ----------------------------------------------------------------------------------------------------
 
 
-def test_every_change_and_every_attempt_is_in_the_audit_log(scene_with: OpenScene) -> None:
+def test_every_change_and_every_attempt_of_an_operator_is_in_the_audit_log(scene_with: OpenScene) -> None:
     operator = Operator(scene_with(STORAGE_POLICY="both"))
     issued = operator.issue(label="alice")
     operator.post("/api/tokens", {"ttl_hours": 0}, 400)
@@ -210,7 +210,6 @@ def test_every_change_and_every_attempt_is_in_the_audit_log(scene_with: OpenScen
         ("/api/tokens", 200),
         ("/api/tokens", 400),
         ("/api/tokens/revoke", 404),
-        ("/api/tokens/revoke", 401),
         ("/api/tokens/revoke", 200),
         ("/api/tokens/expire", 200),
     ]
@@ -225,7 +224,7 @@ def test_every_change_and_every_attempt_is_in_the_audit_log(scene_with: OpenScen
         "issued": issued["id"],
     }
     assert (revoked["time"], revoked["revoked"], expired["expired"]) == (EPOCH + 2.5, issued["id"], issued["id"])
-    assert all("error" in entry for entry in entries[1:4])
+    assert all("error" in entry for entry in entries[1:3])
 
 
 def test_the_audit_log_has_no_reading_and_no_traffic_in_it(operator: Operator) -> None:
@@ -254,7 +253,7 @@ def test_nothing_secret_is_in_any_file_or_log(scene_with: OpenScene) -> None:
     operator.scene.passes(10)
     shell = operator.scene.shell
     kept = {path: content for path, content in shell.files.items() if path != CREDENTIAL_FILE}
-    assert len(operator.audit()) == 4
+    assert len(operator.audit()) == 3
     for secret in (token.split(".")[2], "the-admin-key", "a-wrong-key", "hunter2"):
         assert secret not in repr(kept)
         assert secret not in repr(shell.logs)

@@ -391,11 +391,36 @@ def test_lines_are_appended_in_order_and_one_append_at_a_time(audit: AuditLog, h
     assert (audit.busy, house.ordered()) == (False, [])
 
 
-def test_lines_that_cannot_be_written_are_missed_aloud(audit: AuditLog, house: House) -> None:
+def test_lines_that_cannot_be_written_are_missed_aloud_and_tried_again(audit: AuditLog, house: House) -> None:
+    audit.add(b"1")
+    for _ in range(3):
+        house.carried_out(UpdateFailed("no room"))
+        assert not audit.busy
+        audit.add(b"2")
+        assert house.ordered() == []
+        house.passes(SHARE_AGAIN_SECONDS)
+    assert house.logs == [(LogLevel.WARN, "the audit log lacks lines no room")]
+    assert lines_of(house.carried_out(None)) == b"1\n2\n2\n2\n"
+    audit.add(b"3")
+    assert lines_of(house.carried_out(None)) == b"3\n"
+
+
+def test_lines_for_a_full_disk_do_not_fill_the_memory(audit: AuditLog, house: House) -> None:
+    for _ in range(30):
+        audit.add(b"x" * (MOST_UNWRITTEN_BYTES // 10))
+        if house.orders:
+            house.carried_out(UpdateFailed("no room"))
+    house.passes(SHARE_AGAIN_SECONDS)
+    assert len(lines_of(house.carried_out(None))) <= MOST_UNWRITTEN_BYTES
+
+
+def test_at_the_end_the_lines_are_written_or_given_up(audit: AuditLog, house: House) -> None:
     audit.add(b"1")
     house.carried_out(UpdateFailed("no room"))
-    assert house.logs == [(LogLevel.WARN, "the audit log lacks lines no room")]
-    assert not audit.busy
+    assert not audit.end()
+    assert lines_of(house.carried_out(UpdateFailed("no room"))) == b"1\n"
+    assert audit.end()
+    assert (house.ordered(), house.timers.deadline()) == ([], None)
 
 
 def test_lines_for_a_disk_that_hangs_do_not_fill_the_memory(audit: AuditLog, house: House) -> None:

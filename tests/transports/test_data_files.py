@@ -2,6 +2,8 @@
 
 import multiprocessing
 import os
+import resource
+import signal
 import stat
 from collections.abc import Callable
 from errno import EROFS
@@ -15,7 +17,7 @@ from protocol.files import Contents, CorruptFile, FilesLoaded, FilesUnchanged, M
 from protocol.identity.token_files import read_tokens, saving, token_files
 from protocol.identity.token_record import TokenRecord, issuance, revocation
 from protocol.identity.tokens import Claims
-from transports.data_files import DRAFT_SUFFIX, update
+from transports.data_files import DRAFT_SUFFIX, append, update
 from transports.disk import load
 
 WALL = 1_700_000_000.0
@@ -254,3 +256,23 @@ def in_process(function: Callable[..., None], *arguments: str) -> int | None:
     process.start()
     process.join()
     return process.exitcode
+
+
+# --- appending --------------------------------------------------------------------------------------------------------
+
+
+def append_to_a_full_disk(path: str, room: str) -> None:
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(room), most))
+    failed = append(path, b"2" * 199 + b"\n")
+    assert failed is not None
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    assert append(path, b"3\n") is None
+
+
+def test_what_does_not_fit_is_not_appended_in_part(tmp_path: Path) -> None:
+    log = tmp_path / "new" / "log"
+    assert append(str(log), b"1\n") is None
+    assert in_process(append_to_a_full_disk, str(log), "100") == 0
+    assert log.read_bytes() == b"1\n3\n"

@@ -24,15 +24,15 @@ MASTER_KEY: Final = "sk-litellm-master-key"
 LONGEST_START: Final = 120.0
 """Seconds. It imports several hundred modules."""
 
-LENV: Final = """\
-TOKEN_SECRET: a-secret-of-more-than-thirty-two-bytes
-UPSTREAM_PROVIDER: openai-compatible
-OPENAI_COMPATIBLE_PROVIDER_NAME: litellm
-OPENAI_COMPATIBLE_BASE_URL: {origin}/v1
-OPENAI_COMPATIBLE_API_KEY_ENV: LITELLM_MASTER_KEY
-OPENAI_COMPATIBLE_MODEL: claude-sonnet
-OPENAI_COMPATIBLE_MODELS: claude-sonnet,gpt-4o
-"""
+DOCUMENTED: Final = "http://litellm:4000"
+
+
+def documented_settings(origin: str) -> str:
+    """The ``.lenv`` of docs/litellm.md, with LiteLLM where it is in the test."""
+    page = (ROOT / "docs" / "litellm.md").read_text()
+    settings = page.partition("```yaml\n")[2].partition("```")[0]
+    assert DOCUMENTED in settings
+    return settings.replace(DOCUMENTED, origin)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -85,7 +85,7 @@ def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
 def router(request: pytest.FixtureRequest, litellm: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The origin of a router that was started in a folder with that ``.lenv``; its environment holds LiteLLM's key."""
     folder = tmp_path_factory.mktemp(f"router-{request.param}")
-    (folder / ".lenv").write_text(LENV.format(origin=litellm))
+    (folder / ".lenv").write_text(documented_settings(litellm))
     with RouterProcess(request.param, folder, "http://nobody.invalid", LITELLM_MASTER_KEY=MASTER_KEY) as running:
         yield running.origin
 

@@ -228,7 +228,7 @@ def test_with_one_account_a_body_is_not_waited_for(pool_of: OpenPool) -> None:
 FILED = [{"role": "user", "content": [{"type": "document", "source": {"type": "file", "file_id": "file_1"}}]}]
 
 
-def test_a_message_with_a_file_goes_to_the_account_that_has_it_and_waits_for_no_other(scene: Pooled) -> None:
+def test_a_message_with_a_file_goes_to_the_account_that_has_it(scene: Pooled) -> None:
     client = scene.uploads(b"/v1/files", b"content")
     scene.asked().by("primary").replies(b'{"id":"file_1","type":"file"}')
     client.saw(200)
@@ -237,13 +237,44 @@ def test_a_message_with_a_file_goes_to_the_account_that_has_it_and_waits_for_no_
         client.posts(filed, b"x-session-id: " + session.encode())
         scene.asked().by("primary").replies()
         client.saw(200)
+
+
+def test_while_the_account_that_has_a_file_is_limited_the_file_is_not_said_to_be_gone(scene: Pooled) -> None:
+    client = scene.uploads(b"/v1/files", b"content")
+    scene.asked().by("primary").replies(b'{"id":"file_1","type":"file"}')
+    client.saw(200)
     client.posts(message(messages=FILED))
-    limited = window("5h", scene.wall + HOUR)
-    scene.asked().by("primary").says(LIMITED, *limited, b"Retry-After: 3600", body=b'{"verbatim":1}')
-    assert client.saw(429, b'{"verbatim":1}')[b"retry-after"] == b"3600", "elsewhere it would be a 404"
-    client.posts(message(messages=FILED))
+    scene.asked().by("primary").says(LIMITED, *window("5h", scene.wall + HOUR))
+    for name in ("account-1", "account-2"):
+        scene.asked().by(name).says(NOT_FOUND)
     assert client.saw(429)[b"retry-after"] == b"3600"
-    assert scene.asked_nobody()
+    client.posts(message(messages=FILED))
+    for _ in ("account-1", "account-2"):
+        scene.asked().says(NOT_FOUND)
+    assert client.saw(429)[b"retry-after"] == b"3600"
+
+
+@pytest.mark.parametrize("identity", ["file_1", "drive_doc_9"])
+def test_what_a_tool_calls_a_file_id_keeps_no_message_from_another_account(scene: Pooled, identity: str) -> None:
+    client = scene.uploads(b"/v1/files", b"content")
+    scene.asked().by("primary").replies(b'{"id":"file_1","type":"file"}')
+    client.saw(200)
+    used = {"type": "tool_use", "id": "t", "name": "drive", "input": {"file_id": identity}}
+    client.posts(message(messages=[{"role": "assistant", "content": [used]}]))
+    first = scene.asked()
+    first.says(LIMITED)
+    second = scene.asked()
+    assert second.token != first.token
+    second.replies()
+    client.saw(200)
+
+
+def test_nobody_learns_from_a_message_who_has_a_file(scene: Pooled) -> None:
+    client = scene.client().posts(message(messages=FILED))
+    scene.asked().by("primary").says(NOT_FOUND)
+    scene.asked().by("account-1").replies()
+    client.saw(200)
+    assert scene.shell.gateway._roster.holder("file_1") is None
 
 
 def test_a_message_with_a_file_that_nobody_is_known_to_have_is_asked_around_on_a_404(scene: Pooled) -> None:

@@ -143,6 +143,17 @@ def test_a_window_of_one_model_keeps_only_that_model_out(scene: Pooled) -> None:
 
 
 @pytest.mark.parametrize(
+    "path", [b"/model/claude-opus-4-7/invoke", b"/v1/projects/p/models/claude-opus-4-7:rawPredict"]
+)
+def test_a_window_of_one_model_keeps_a_model_out_that_the_path_names(scene: Pooled, path: bytes) -> None:
+    client = scene.uploads(path, HAIKU)
+    scene.asked().by("primary").says(LIMITED, *window("7d_opus", scene.wall + DAY))
+    scene.asked().replies()
+    client.saw(200)
+    assert [found.model for found in scene.account("primary").cooldowns] == ["claude-opus-4-7"]
+
+
+@pytest.mark.parametrize(
     "status", [b"400 Bad Request", b"403 Forbidden", NOT_FOUND, b"413 Too Large", b"422 Unprocessable"]
 )
 def test_errors_caused_by_the_request_never_change_an_account_s_health(scene: Pooled, status: bytes) -> None:

@@ -17,6 +17,7 @@ from tests.support.pooled import (
 )
 from tests.support.requests import BODY, EVENT, LAST_CHUNK, REPLY, chunk, post
 from tests.support.scene import Client
+from transports.memory import EPOCH
 
 CANNOT_ANSWER = [LIMITED, OVERLOADED, FAILED, b"503 Service Unavailable", UNAUTHORIZED]
 
@@ -126,6 +127,32 @@ def test_a_request_is_tried_only_for_so_long(pool_of: OpenPool) -> None:
         asked.says(FAILED, body=b'{"verbatim":1}')
     client.saw(500, b'{"verbatim":1}')
     assert scene.asked_nobody()
+
+
+def test_the_time_that_a_body_took_is_none_of_the_time_for_other_accounts(pool_of: OpenPool) -> None:
+    scene = pool_of(2, FAILOVER_SECS="20", BODY_TIMEOUT_SECS="60")
+    request = post(scene.token)
+    client = scene.client().sends(request[:-2])
+    for piece in (request[-2:-1], request[-1:]):
+        scene.passes(15)
+        client.sends(piece)
+    scene.asked().by("primary").says(LIMITED)
+    scene.asked().by("account-1").replies()
+    client.saw(200)
+
+
+def test_an_answer_that_is_lost_once_it_is_of_no_use_is_missed_by_nobody(pool_of: OpenPool) -> None:
+    """While the next account's login is renewed."""
+    scene = pool_of(2, {"account-1": session("account-1", expires_at=EPOCH - 1)}, ACCOUNT_ROUTING_STRATEGY="priority")
+    renewal = scene.renews()
+    client = scene.client().posts()
+    upstream = scene.asked().by("primary").upstream
+    upstream.sends(b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 100\r\nRetry-After: 60\r\n\r\n{")
+    upstream.peer.breaks()
+    client.saw_nothing()
+    renewal.grants("account-1")
+    scene.asked().by("account-1", 1).replies()
+    client.saw(200, REPLY)
 
 
 def test_with_one_account_the_answer_is_the_clients_to_see(pool_of: OpenPool) -> None:

@@ -6,9 +6,22 @@ import pytest
 
 from protocol.values import Tokens
 from tests.protocol.accounts.conftest import OpenPool
-from tests.support.pooled import HOUR, LIMITED, OK, OVERLOADED, UNAUTHORIZED, Asked, Pooled, access, file_of, window
+from tests.support.pooled import (
+    HOUR,
+    LIMITED,
+    OK,
+    OVERLOADED,
+    UNAUTHORIZED,
+    Asked,
+    Pooled,
+    access,
+    file_of,
+    session,
+    window,
+)
 from tests.support.requests import BODY, EVENT, LAST_CHUNK, REPLY, get, post
 from tests.support.scene import Client
+from transports.memory import EPOCH
 
 
 def posts_as(scene: Pooled, account: str, client: Client | None = None) -> Client:
@@ -222,6 +235,19 @@ def test_a_request_that_failed_over_takes_no_place_with_the_account_it_left(pool
     scene.asked().by("primary").replies()
     other.saw(200)
     under_way.replies()
+    client.saw(200)
+
+
+def test_a_place_is_free_while_another_account_is_waited_for(pool_of: OpenPool) -> None:
+    logins = {"account-1": session("account-1", expires_at=EPOCH - 1)}
+    scene = pool_of(2, logins, ACCOUNT_ROUTING_STRATEGY="priority", ACCOUNT_CONCURRENCY_LIMITS="primary=1")
+    renewal = scene.renews()
+    client = scene.client().posts()
+    scene.asked().by("primary").says(OVERLOADED)
+    assert scene.in_flight() == [0, 0]
+    renewal.grants("account-1")
+    assert scene.in_flight() == [0, 1]
+    scene.asked().by("account-1", 1).replies()
     client.saw(200)
 
 

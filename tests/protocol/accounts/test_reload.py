@@ -77,6 +77,47 @@ def test_what_a_dropped_account_held_is_asked_around(pool_of: OpenPool) -> None:
     client.saw(404)
 
 
+def test_nothing_that_was_known_of_a_name_is_believed_of_another_home(pool_of: OpenPool) -> None:
+    scene = pool_of(2)
+    client = scene.uploads(b"/v1/files", b"content")
+    scene.asked().by("primary").says(LIMITED)
+    scene.asked().by("account-1").replies(b'{"id":"file_1"}')
+    client.saw(200)
+    client.sends(scene.request_as("account-1"))
+    scene.asked().by("account-1").says(LIMITED, b"Retry-After: 600")
+    client.saw(429)
+    scene.shell.files["/new/credentials.json"] = plain("new")
+    reload(scene, "/new", "/account-1")
+    assert (scene.account("account-1").healthy, scene.account("account-1").used) == (True, 0)
+    assert scene.shell.gateway._roster.holder("file_1") is None
+    warnings = [log.event for log in scene.shell.logs if "another home" in log.event]
+    assert warnings == ["account account-1 has another home or key now, and tokens bound to it go there"]
+
+
+def test_what_is_under_way_with_a_name_counts_on_when_that_gets_another_home(pool_of: OpenPool) -> None:
+    scene = pool_of(1, ACCOUNT_CONCURRENCY_LIMITS="primary=1")
+    client = scene.client().posts()
+    asked = scene.asked().by("primary")
+    scene.shell.files["/new/credentials.json"] = plain("new")
+    reload(scene, home="/new")
+    assert scene.in_flight() == [1]
+    asked.says(LIMITED, b"Retry-After: 600")
+    client.saw(429)
+    assert scene.in_flight() == [0]
+    assert scene.account("primary").healthy, "that was about another"
+
+
+def test_a_shutdown_waits_for_a_renewal_that_began_two_settings_ago(pool_of: OpenPool) -> None:
+    scene = pool_of(1, {"primary": session("primary", expires_at=EXPIRED)})
+    renewal = scene.renews()
+    for home in ("/elsewhere", "/further"):
+        reload(scene, home=home)
+    scene.drains(60)
+    assert not scene.stopped()
+    renewal.grants("primary")
+    assert scene.stopped()
+
+
 def test_a_shutdown_waits_for_the_renewal_of_a_login_whose_account_was_moved(pool_of: OpenPool) -> None:
     scene = pool_of(1, {"primary": session("primary", expires_at=EXPIRED)})
     renewal = scene.renews()

@@ -63,9 +63,8 @@ def test_a_batch_stays_with_its_account(scene: Pooled) -> None:
     assert b"http://router.test/v1/messages/batches/msgbatch_1/results" in answer
     for path in (b"/v1/messages/batches/msgbatch_1", b"/v1/messages/batches/msgbatch_1/results"):
         client = scene.fetches(path)
-        scene.asked().by("account-1").says(b"404 Not Found", body=b'{"verbatim":1}')
+        scene.asked().by("account-1").replies(BATCH)
         client.head()
-        assert scene.asked_nobody(), "nobody else can have it"
     cancelled = scene.uploads(b"/v1/messages/batches/msgbatch_1/cancel", b"")
     scene.asked().by("account-1").replies(BATCH)
     cancelled.head()
@@ -92,12 +91,45 @@ def test_an_account_that_is_limited_for_inference_still_shows_what_it_holds(scen
     assert shown_by(scene, b"/v1/files/file_1") == "primary"
 
 
+def test_what_its_account_does_not_have_any_more_is_asked_around_before_it_is_said_to_be_gone(scene: Pooled) -> None:
+    made_with(scene, "account-1")
+    client = scene.fetches(b"/v1/files/file_1")
+    scene.asked().by("account-1").says(NOT_FOUND)
+    for _ in ("primary", "account-2"):
+        scene.asked().says(NOT_FOUND, body=b'{"verbatim":1}')
+    client.saw(404, b'{"verbatim":1}')
+
+
 def test_after_a_restart_it_is_asked_around_and_remembered(scene: Pooled) -> None:
     client = scene.fetches(b"/v1/files/file_1")
     scene.asked().by("primary").says(NOT_FOUND)
     scene.asked().by("account-1").replies(FILE)
     client.saw(200, FILE)
     assert shown_by(scene, b"/v1/files/file_1") == "account-1"
+
+
+def test_what_is_not_with_its_account_any_more_is_asked_around_and_its_account_is_forgotten(scene: Pooled) -> None:
+    made_with(scene, "account-2")
+    client = scene.fetches(b"/v1/files/file_1")
+    scene.asked().by("account-2").says(NOT_FOUND)
+    scene.asked().by("primary").says(NOT_FOUND)
+    scene.asked().by("account-1").replies(FILE)
+    client.saw(200, FILE)
+    assert shown_by(scene, b"/v1/files/file_1") == "account-1"
+    client = scene.fetches(b"/v1/files/file_1")
+    for name in ("account-1", "primary", "account-2"):
+        scene.asked().by(name).says(NOT_FOUND)
+    client.saw(404, b'{"type":"error"}')
+    assert scene.shell.gateway._roster.holder("file_1") is None
+
+
+def test_each_account_is_asked_once_however_few_attempts_there_are(pool_of: OpenPool) -> None:
+    scene = pool_of(12, FAILOVER_ATTEMPTS="2")
+    client = scene.fetches(b"/v1/files/file_1")
+    for name in scene.names[:-1]:
+        scene.asked().by(name).says(NOT_FOUND)
+    scene.asked().by("account-11").replies(FILE)
+    client.saw(200, FILE)
 
 
 def test_what_nobody_has_is_a_404_of_the_provider_s(scene: Pooled) -> None:
@@ -113,6 +145,14 @@ def test_what_cannot_be_asked_of_everybody_is_no_404(pool_of: OpenPool) -> None:
     scene.asked().by("primary").says(NOT_FOUND)
     scene.asked().by("account-1").says(LIMITED, b"Retry-After: 9")
     assert client.saw(429)[b"retry-after"] == b"9"
+
+
+def test_what_a_limited_account_may_have_is_no_404_either_when_the_others_are_asked_after_it(pool_of: OpenPool) -> None:
+    scene = pool_of(2)
+    client = scene.fetches(b"/v1/files/file_9")
+    scene.asked().by("primary").says(OVERLOADED)
+    scene.asked().by("account-1").says(NOT_FOUND)
+    assert client.saw(529)[b"retry-after"] == b"1"
 
 
 def test_a_list_is_asked_of_the_first_account_so_that_it_shows_the_same_each_time(scene: Pooled) -> None:
@@ -215,14 +255,15 @@ def test_a_model_belongs_to_no_account(scene: Pooled) -> None:
     assert scene.asked_nobody()
 
 
-def test_a_batch_that_uses_a_file_is_made_by_the_account_that_has_it(scene: Pooled) -> None:
+def test_a_batch_that_uses_a_file_is_made_by_the_account_that_has_it_if_that_can_answer(scene: Pooled) -> None:
     made_with(scene, "account-1")
     params = {"messages": [{"role": "user", "content": [{"type": "document", "source": {"file_id": "file_1"}}]}]}
     batch = json.dumps({"requests": [{"custom_id": "a", "params": params}]}).encode()
     client = scene.uploads(b"/v1/messages/batches", batch)
     asked = scene.asked().by("account-1")
     assert asked.body == batch
-    asked.replies(BATCH)
+    asked.says(LIMITED)
+    scene.asked().by("account-2").replies(BATCH)
     client.head()
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.errors import LocalError
-from protocol.identity.affinity import DIGEST_BYTES, AffinityMap, Hints, read_hints
+from protocol.identity.affinity import DIGEST_BYTES, AffinityMap, Hints, file_in, read_hints
 from protocol.values import Headers
 
 
@@ -72,6 +72,36 @@ def test_the_message_a_thread_goes_on_from_is_found(fields: dict[str, Any]) -> N
     hints = read_hints([], encoded(**fields))
     assert hints.previous_message == "msg_1"
     assert hints.affinity is not None
+
+
+@pytest.mark.parametrize(
+    ("fields", "threaded"),
+    [
+        ({"thread": {"type": "create"}}, True),
+        ({"thread": {"type": "continue", "previous_message_id": "msg_1"}}, True),
+        ({"thread": {}}, False),
+        ({"thread": "create"}, False),
+        ({}, False),
+    ],
+)
+def test_a_request_for_a_thread_that_the_provider_keeps_is_known(fields: dict[str, Any], threaded: bool) -> None:
+    assert read_hints([], encoded(**fields)).threaded == threaded
+
+
+@pytest.mark.parametrize(
+    ("body", "file"),
+    [
+        (encoded(messages=[{"content": [{"source": {"type": "file", "file_id": "file_1"}}]}]), "file_1"),
+        (b'{"file_id"\n:\t"file_1", "file_id": "file_2"}', "file_1"),
+        (encoded(text='"file_id": "file_1"'), None),
+        (b'{"file_id": 7}', None),
+        (b"", None),
+    ],
+)
+def test_the_first_file_of_a_request_is_found_wherever_it_stands(body: bytes, file: str | None) -> None:
+    assert file_in(body) == file
+    assert read_hints([], body, files=True).file == file
+    assert read_hints([], body).file is None
 
 
 def test_a_key_tells_nothing_of_the_session() -> None:

@@ -222,15 +222,17 @@ def test_a_book_without_files_forgets_too() -> None:
     assert ledger.records() == []
 
 
-def test_what_was_revoked_or_ended_early_stays_as_long_as_its_signature(disk: Disk) -> None:
+@pytest.mark.parametrize(("change", "refusal"), [(revocation("id"), REVOKED), (expiration("id", WALL), EXPIRED)])
+def test_a_clock_that_was_wrong_for_a_moment_brings_no_token_back(
+    change: TokenRecord, refusal: tuple[int, str, str], disk: Disk
+) -> None:
     ledger = Ledger(keep_seconds=0.0)
     ledger.apply(issuance(CLAIMS))
-    ledger.apply(expiration("id", WALL))
-    disk.save(ledger, WALL + DAY - 1)
-    assert refused(ledger, WALL + DAY - 1) == EXPIRED
-    ledger.apply(revocation("id"))
-    disk.save(ledger, WALL + DAY - 1)
-    assert refused(ledger, WALL + DAY - 1) == REVOKED
-    ledger.apply(revocation("unknown"))
-    disk.save(ledger, WALL + 1000 * DAY)
-    assert list(ledger.ids) == ["unknown"]
+    ledger.apply(change)
+    disk.save(ledger)
+    ledger.purge(WALL + 100_000 * DAY)
+    disk.save(ledger, WALL + 100_000 * DAY)
+    fresh = Ledger(keep_seconds=0.0)
+    fresh.loaded(disk.files, WALL + 100_000 * DAY)
+    for book in (ledger, fresh):
+        assert refused(book, WALL + 1) == refusal

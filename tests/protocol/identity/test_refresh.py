@@ -230,7 +230,9 @@ def test_a_token_that_another_process_has_renewed_meanwhile_is_taken_over() -> N
 def test_a_busy_lock_is_waited_for() -> None:
     scene = Scene(file_with(SOON))
     scene.wants()
+    committed = [scene.refresher.committed]
     assert scene.done(LockBusy()) == []
+    assert [*committed, scene.refresher.committed] == [True, False], "a shutdown need not wait for somebody else"
     assert scene.waits(0.04) == []
     assert scene.waits(0.06) == [LockLogin(PATH)]
     assert kinds(scene.reads(file_with(SOON))) == [Ask]

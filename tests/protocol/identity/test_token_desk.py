@@ -1,6 +1,7 @@
 """Who may come in, what a request takes out of a token's limits, and what it gives back."""
 
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -8,6 +9,7 @@ from protocol.call import Call
 from protocol.config import Config
 from protocol.errors import Refusal
 from protocol.files import Contents, CorruptFile, Missing
+from protocol.identity.ledger import Unrecorded
 from protocol.identity.token_desk import Ask, Bearer, TokenDesk, read_ask
 from protocol.identity.token_record import TokenRecord, expiration, issuance, revocation
 from protocol.identity.tokens import IssuedToken, issue
@@ -119,7 +121,7 @@ def test_a_file_that_makes_no_sense_leaves_the_book_as_it_is(desk: TokenDesk) ->
 
 def test_what_was_sent_on_is_counted_with_what_it_cost(desk: TokenDesk) -> None:
     record, call, bearer = limited(desk, token_budget=1000)
-    bearer.reserve(call, BODY)
+    bearer.reserve(call, 50.0, BODY)
     assert desk.limits.in_flight(record.id) == 1
     call.went_upstream = True
     desk.ended(call, Tokens(input=7, output=5), 60.0)
@@ -130,15 +132,15 @@ def test_what_was_sent_on_is_counted_with_what_it_cost(desk: TokenDesk) -> None:
 
 def test_what_was_never_sent_on_is_not_counted(desk: TokenDesk) -> None:
     record, call, bearer = limited(desk, max_requests=1)
-    bearer.reserve(call, BODY)
+    bearer.reserve(call, 50.0, BODY)
     desk.ended(call, None, 60.0)
     assert desk.usage.of(record.id).requests == 0
-    bearer.reserve(call, BODY)
+    bearer.reserve(call, 50.0, BODY)
 
 
 def test_what_nobody_knows_the_cost_of_has_cost_all_it_had_reserved(desk: TokenDesk) -> None:
     record, call, bearer = limited(desk, token_budget=1000)
-    bearer.reserve(call, BODY)
+    bearer.reserve(call, 50.0, BODY)
     call.went_upstream = True
     desk.ended(call, None, 60.0)
     assert desk.usage.of(record.id).tokens == len(BODY) // 4 + 50
@@ -146,7 +148,7 @@ def test_what_nobody_knows_the_cost_of_has_cost_all_it_had_reserved(desk: TokenD
 
 def test_counting_the_tokens_of_a_message_costs_none(desk: TokenDesk) -> None:
     record, call, bearer = limited(desk, token_budget=1)
-    bearer.reserve(call, BODY, inference=False)
+    bearer.reserve(call, 50.0, BODY, inference=False)
     call.went_upstream = True
     desk.ended(call, None, 60.0)
     assert (desk.usage.of(record.id).requests, desk.usage.of(record.id).tokens) == (1, 0)
@@ -154,7 +156,7 @@ def test_counting_the_tokens_of_a_message_costs_none(desk: TokenDesk) -> None:
 
 def test_a_call_ends_once(desk: TokenDesk) -> None:
     record, call, bearer = limited(desk)
-    bearer.reserve(call)
+    bearer.reserve(call, 50.0)
     call.went_upstream = True
     for _ in range(2):
         desk.ended(call, None, 60.0)
@@ -177,38 +179,122 @@ def test_a_body_is_looked_at_only_where_a_limit_depends_on_it(
 
 
 def test_a_token_for_certain_models_has_to_show_which_one_it_asks(desk: TokenDesk) -> None:
-    bearer = Bearer(TokenRecord("a", models=("claude-haiku-*",)), desk.limits)
-    call = call_with(new_token().token)
-    bearer.reserve(call, BODY)
-    bearer.reserve(call, b"{}", model="claude-haiku-4-5")
+    _, call, bearer = limited(desk, models=["claude-haiku-*"])
+    bearer.reserve(call, 50.0, BODY)
+    bearer.reserve(call, 50.0, b"{}", model="claude-haiku-4-5")
     for body in (b'{"model":"claude-opus-5"}', b"{}", b"", b"\x1f\x8b", b'{"model":7}'):
         with pytest.raises(Refusal) as caught:
-            bearer.reserve(call, body)
+            bearer.reserve(call, 50.0, body)
         assert (caught.value.status, caught.value.kind) == (403, "permission_error")
 
 
-@pytest.mark.parametrize(("record", "free"), [(TokenRecord("a", max_requests=1), True),
-                                              (TokenRecord("a", token_budget=1), False),
-                                              (TokenRecord("a", models=("x",)), False)])  # fmt: skip
+@pytest.mark.parametrize(("limits", "one", "many"), [({}, True, True),
+                                                     ({"max_requests": 1}, True, False),
+                                                     ({"requests_per_minute": 1}, True, False),
+                                                     ({"token_budget": 1}, False, False),
+                                                     ({"models": ["x"]}, False, False)])  # fmt: skip
 def test_what_nobody_could_watch_needs_a_token_that_need_not_be_watched(
-    record: TokenRecord, free: bool, desk: TokenDesk
+    limits: dict[str, Any], one: bool, many: bool, desk: TokenDesk
 ) -> None:
-    bearer = Bearer(record, desk.limits)
-    if free:
-        bearer.require_unlimited("batches")
-    else:
-        with pytest.raises(Refusal, match="may not be used for batches"):
-            bearer.require_unlimited("batches")
+    _, _, bearer = limited(desk, **limits)
+    for allowed, requests in ((one, False), (many, True)):
+        if allowed:
+            bearer.require_unlimited("batches", many=requests)
+        else:
+            with pytest.raises(Refusal, match="may not be used for batches"):
+                bearer.require_unlimited("batches", many=requests)
+
+
+@pytest.mark.parametrize(
+    ("change", "refusal"),
+    [
+        (revocation(str(UUID(int=0, version=4))), (403, "Token has been revoked")),
+        (expiration(str(UUID(int=0, version=4)), WALL + 5), (401, "Token has expired")),
+    ],
+)
+def test_a_token_that_is_ended_while_its_request_arrives_is_refused(
+    change: TokenRecord, refusal: tuple[int, str], desk: TokenDesk
+) -> None:
+    record, call, bearer = limited(desk)
+    assert change.id == record.id
+    desk.ended_early(change, WALL + 5)
+    with pytest.raises(Refusal) as caught:
+        bearer.reserve(call, 60.0, BODY)
+    assert (caught.value.status, caught.value.message) == refusal
+    assert call.share is None
+
+
+def test_a_token_that_ends_while_its_request_arrives_is_refused(desk: TokenDesk) -> None:
+    call = call_with(new_token().token)
+    bearer = desk.admit(call)
+    bearer.reserve(call, 50.0 + 3599)
+    with pytest.raises(Refusal, match="Token has expired"):
+        bearer.reserve(call, 50.0 + 3600)
+
+
+def test_a_limit_that_becomes_known_while_a_request_arrives_holds_for_it(desk: TokenDesk) -> None:
+    issued = new_token()
+    call = call_with(issued.token)
+    bearer = desk.admit(call)
+    desk.ledger.apply(issuance(issued.claims, models=["claude-opus-*"]))
+    with pytest.raises(Refusal, match="may not be used for the model"):
+        bearer.reserve(call, 60.0, BODY)
+
+
+def test_requests_count_from_when_they_are_whole_and_not_from_when_they_began(desk: TokenDesk) -> None:
+    _, call, bearer = limited(desk, requests_per_minute=1)
+    bearer.reserve(call, 120.0)
+    call.went_upstream = True
+    desk.ended(call, None, 121.0)
+    with pytest.raises(Refusal, match="requests per minute"):
+        bearer.reserve(call, 121.0)
+    bearer.reserve(call, 180.0)
+
+
+@pytest.mark.parametrize("most", [b'"many"', b"[9]", b"true", b"1.5", b'"nan"', b'""'])
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens", "max_output_tokens"])
+def test_with_a_budget_the_most_output_has_to_be_a_number(name: str, most: bytes, desk: TokenDesk) -> None:
+    body = b'{"%b":%b,"model":"x"}' % (name.encode(), most)
+    _, call, bearer = limited(desk, token_budget=1000)
+    with pytest.raises(Refusal) as caught:
+        bearer.reserve(call, 50.0, body)
+    assert (caught.value.status, caught.value.param) == (400, "max_tokens")
+    bearer.reserve(call, 50.0, body, inference=False)
+    _, call, bearer = limited(desk_of(), models=["x"])
+    bearer.reserve(call, 50.0, body)
+
+
+@pytest.mark.parametrize("most", [b"100000", b"100000.0", b"1e5", b'"100000"', b"99999999999999999999"])
+def test_the_most_output_counts_however_it_is_written(most: bytes, desk: TokenDesk) -> None:
+    _, call, bearer = limited(desk, token_budget=1000)
+    with pytest.raises(Refusal, match="lower max_tokens"):
+        bearer.reserve(call, 50.0, b'{"max_tokens":%b}' % most)
+
+
+def test_a_token_with_limits_is_no_good_while_they_are_unknown() -> None:
+    issued = issue(SECRET, limited=True, wall=WALL, entropy=lambda size: bytes(size))
+    call = call_with(issued.token)
+    for policy, retry in (("memory", []), ("both", [(b"retry-after", b"1")])):
+        desk = desk_of(STORAGE_POLICY=policy)
+        with pytest.raises(Unrecorded) as caught:
+            desk.admit(call)
+        assert (caught.value.status, caught.value.headers[1:]) == (401, retry)
+        desk.ledger.apply(issuance(issued.claims, max_requests=1))
+        assert desk.admit(call).record.max_requests == 1
 
 
 @pytest.mark.parametrize(
     ("body", "ask"),
     [
         (BODY, Ask("claude-haiku-4-5", 50)),
-        (b'{"mod\\u0065l":"x"}', Ask("x")),
-        (b'{"model":null}', Ask()),
-        (b'{"max_completion_tokens":7,"max_output_tokens":8}', Ask(None, None, 7, 8)),
-        (b'{"model":"x","max_tokens":"9"}', Ask()),
+        (b'{"mod\\u0065l":"x"}', Ask("x", 0)),
+        (b'{"model":null,"max_tokens":null}', Ask(None, 0)),
+        (b'{"max_completion_tokens":7,"max_output_tokens":8}', Ask(None, 8)),
+        (b'{"model":"x","max_tokens":"9"}', Ask("x", 9)),
+        (b'{"model":7,"max_tokens":9.0}', Ask(None, 9)),
+        (b'{"model":"x","max_tokens":[],"max_output_tokens":8}', Ask("x", None)),
+        (b'{"model":"x","max_tokens":1e999}', Ask()),
+        (b"[]", Ask()),
         (b"[" * 5000, Ask()),
         (b"\xff", Ask()),
         (b"", Ask()),

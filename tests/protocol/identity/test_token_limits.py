@@ -1,6 +1,7 @@
 import pytest
 
 from protocol.errors import LocalError, Refusal
+from protocol.identity.attachments import Attachments
 from protocol.identity.token_limits import Reservation, TokenLimits, at_least, estimate, require_model
 from protocol.identity.token_record import TokenRecord
 from protocol.identity.token_usage import UsageBook
@@ -235,6 +236,19 @@ def test_what_was_streamed_has_cost_something_whatever_was_told() -> None:
     told = Tokens(input=7, output=3, cache_read=5)
     assert at_least(told, 64 * 3) == told
     assert at_least(told, 64 * 100) == Tokens(input=7, output=100, cache_read=5)
+
+
+def test_what_is_attached_costs_what_it_is_taken_for_and_not_its_bytes() -> None:
+    attached = Attachments(size=4_000_000, tokens=2000)
+    assert estimate(4_000_400, 50, attached) == Tokens(input=2100, output=50)
+
+
+def test_tokens_that_are_used_no_more_are_forgotten(router: Router) -> None:
+    for number in range(50):
+        router.settle(router.reserve(TokenRecord(f"{number}", requests_per_minute=5)))
+    router.now += 61
+    router.settle(router.reserve(TokenRecord("last")))
+    assert len(router.limits) == 0
 
 
 # --- models -----------------------------------------------------------------------------------------------------------

@@ -214,3 +214,21 @@ def test_a_file_that_makes_no_sense_is_not_replaced(content: FileContent, place:
 @pytest.mark.parametrize("content", [Missing(), b"", b"\n", b"{}"])
 def test_a_file_without_counts_holds_nothing(content: FileContent) -> None:
     assert read_usage([(PATH, content)]) == {}
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_is_seen_during_a_save_is_taken_in_after_it(fails: bool) -> None:
+    """It may hold what is being saved, which must not count twice, or what others have counted since."""
+    ours, others = UsageBook(), UsageBook()
+    ours.add("a", ONE, 0.0)
+    update = ours.saving(known=(), wall=WALL)
+    new = b"" if fails else carried_out(update, b"")
+    others.add("b", ONE, 0.0)
+    seen = saved(others, new)
+    ours.loaded([(PATH, seen)])
+    assert (ours.of("a"), ours.of("b")) == (ONE, NOTHING)
+    if fails:
+        ours.failed(1.0)
+    else:
+        ours.saved([(PATH, new)])
+    assert (ours.of("a"), ours.of("b")) == (ONE, ONE)

@@ -12,6 +12,7 @@ from protocol.identity.tokens import (
     Claims,
     TokenVerifier,
     admin_allowed,
+    is_token_id,
     issue,
     present_token,
     weak_secret,
@@ -76,6 +77,21 @@ def test_an_account_is_written_last_and_only_when_there_is_one() -> None:
     text = base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))
     assert list(json.loads(text)) == ["sub", "iat", "exp", "label", "account"]
     assert json.loads(text)["account"] == "spare"
+
+
+def test_a_token_says_that_it_has_limits_and_only_then() -> None:
+    for limited, names in ((True, ["sub", "iat", "exp", "label", "lim"]), (False, ["sub", "iat", "exp", "label"])):
+        issued = issue(SECRET, label="bob", limited=limited, wall=WALL, entropy=entropy)
+        payload = issued.token.reveal().split(".")[1]
+        assert list(json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))) == names
+        assert TokenVerifier(SECRET).verify(issued.token.reveal().encode(), WALL).limited is limited
+
+
+def test_the_id_of_a_token_is_told_from_what_is_none() -> None:
+    sub = issue(SECRET, wall=WALL, entropy=entropy).claims.sub
+    assert is_token_id(sub)
+    for other in ("", "no-such-token", sub[:-1], sub + "0", sub + "\n", sub.replace("-", ""), sub[:-1] + "g"):
+        assert not is_token_id(other)
 
 
 def test_what_is_issued_passes_another_implementation_and_keeps_any_label() -> None:

@@ -253,6 +253,14 @@ def test_openais_own_server_gets_the_newer_name_of_the_limit(provided: OpenProvi
     assert (sent["max_completion_tokens"], "max_tokens" in sent) == (64, False)
 
 
+def test_the_line_that_differs_in_every_request_of_claude_code_is_left_out(provided: OpenProvided) -> None:
+    """It would make every request miss the prompt cache."""
+    scene = provided()
+    billing = {"type": "text", "text": "x-anthropic-billing-header: cc_version=2.1; cch=abc12;"}
+    scene.asks(MESSAGES, {**ASKED, "system": [billing, {"type": "text", "text": "Be brief."}]})
+    assert scene.asked().json["messages"][0] == {"role": "system", "content": "Be brief."}
+
+
 # --- refusals ---------------------------------------------------------------------------------------------------------
 
 

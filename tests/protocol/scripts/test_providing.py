@@ -10,6 +10,7 @@ from protocol.values import Origin
 from tests.protocol.scripts.conftest import OpenProvided
 from tests.support.chat_streams import chunk
 from tests.support.provided import ASKED, CHAT, KEY, MESSAGES, QUESTION, Json, at, cut_off, told
+from tests.support.requests import post
 
 ANSWER = b'{"object":"chat.completion","choices":[]}'
 ERROR = b'{"error":{"message":"no","type":"server_error","param":null,"code":null}}'
@@ -241,6 +242,18 @@ def test_no_more_are_asked_than_the_attempts_allow(provided: OpenProvided) -> No
     scene.asked().answers(ERROR, b"503 No")
     client.saw(503, ERROR)
     assert scene.asked_nobody()
+
+
+def test_the_time_that_a_body_took_is_none_of_the_time_for_other_providers(provided: OpenProvided) -> None:
+    scene = provided(*TWO, PROVIDER_FALLBACKS="beta/b-1", FAILOVER_SECS="20", BODY_TIMEOUT_SECS="60", **ALPHA)
+    request = post(scene.token, json.dumps(naming("a-1")).encode(), CHAT)
+    client = scene.client().sends(request[:-2])
+    for piece in (request[-2:-1], request[-1:]):
+        scene.passes(15)
+        client.sends(piece)
+    scene.asked().answers(ERROR, b"503 No")
+    scene.asked().answers(ANSWER)
+    client.saw(200)
 
 
 def test_nobody_stands_in_once_the_answer_has_begun(provided: OpenProvided) -> None:
