@@ -134,6 +134,8 @@ def read_json(call: Call, kind: type[T], what: str) -> Generator[Effect, Outcome
         raise Refusal(400, f"not a valid {what}: {error}") from None
     except UnicodeDecodeError:
         raise Refusal(400, f"not a valid {what}: it is not UTF-8") from None
+    except RecursionError:
+        raise Refusal(400, f"not a valid {what}: it is nested too deeply") from None
 
 
 def write(change: Update | None) -> Generator[Effect, Outcome, None]:

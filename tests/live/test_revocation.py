@@ -17,14 +17,15 @@ from tests.live.routers import LOOPS, RouterProcess
 pytestmark = pytest.mark.slow
 
 
-def refused_within(address: str, token: str, seconds: float = 1.0) -> None:
-    """The token is let in at first or not; by then it is not."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if not is_let_in(address, token):
-            return
-        time.sleep(0.02)
-    raise AssertionError(f"still let in after {seconds} seconds")
+HEEDED_WITHIN = 1.0 + 1.0
+"""Seconds: one is promised, another is for a machine that is busy."""
+
+
+def assert_soon_refused(address: str, token: str) -> None:
+    """It may still be let in at first."""
+    until = time.monotonic() + HEEDED_WITHIN
+    while is_let_in(address, token):
+        assert time.monotonic() < until
 
 
 def is_let_in(address: str, token: str) -> bool:
@@ -58,16 +59,14 @@ def test_a_revocation_by_another_process_holds_within_a_second_and_for_good(
         other_id, other = issue(router.address, label="bob")
         assert [is_let_in(router.address, each) for each in (token, other, stranger)] == [True] * 3
         by_command(tmp_path, "revoke", token_id)
-        refused_within(router.address, token)
+        assert_soon_refused(router.address, token)
         by_command(tmp_path, "revoke", stranger)
-        refused_within(router.address, stranger)
+        assert_soon_refused(router.address, stranger)
         issue(router.address, label="carol")  # which writes the files once more
-        time.sleep(0.6)
+        records = ask_json(router.address, "GET", "/api/tokens/list")["data"]  # and this reads them
+        revoked = {record["id"]: record["revoked"] for record in records}
+        assert (revoked[token_id], revoked[other_id], revoked[stranger_id]) == (True, False, True)
         assert [is_let_in(router.address, each) for each in (token, other, stranger)] == [False, True, False]
-        records = {record["id"]: record for record in ask_json(router.address, "GET", "/api/tokens/list")["data"]}
-        assert {token_id: True, other_id: False, stranger_id: True}.items() <= {
-            record["id"]: record["revoked"] for record in records.values()
-        }.items()
         router.send_signal(signal.SIGTERM)
         assert router.exit_code() == 0
     with RouterProcess(loop, tmp_path, upstream.origin, **data) as router:
@@ -88,7 +87,7 @@ def test_two_routers_refuse_what_one_has_revoked_and_add_up_what_was_used(
         assert use(two.address, token, "hello\n/error 529") == 529
         ask_json(two.address, "POST", "/api/tokens/revoke", {"id": revoked_id})
         assert not is_let_in(two.address, revoked)
-        refused_within(one.address, revoked)
+        assert_soon_refused(one.address, revoked)
         for router in (one, two):
             router.send_signal(signal.SIGTERM)
         assert [router.exit_code() for router in (one, two)] == [0, 0]

@@ -284,4 +284,4 @@ class PoolMachine(RuleBasedStateMachine):
 
 TestPool = PoolMachine.TestCase
 # Most of what can go wrong takes a failure, a choice and some time, in this order.
-TestPool.settings = settings(max_examples=3 * settings().max_examples, stateful_step_count=80)
+TestPool.settings = settings(stateful_step_count=80)

@@ -92,6 +92,7 @@ def test_a_key_does_not_follow_a_provider_to_another_place(operator: Operator) -
         {"name": "a", "base_url": "http://a", "api_key_env": "TOKEN_SECRET"},
         {"name": "a", "base_url": "http://a", "colour": "red"},
         [],
+        b'{"name": ' + b"[" * 30_000 + b"]" * 30_000 + b"}",
     ],
 )
 def test_what_is_no_provider_is_a_400_and_not_stored(fields: object, operator: Operator) -> None:

@@ -13,7 +13,7 @@ from tests.protocol.conftest import OpenScene
 from tests.support.operator import BINARY, LINO, Operator
 from tests.support.requests import post
 from tests.support.scene import Client, Scene
-from tests.support.stage import TOKEN_SECRET
+from tests.support.stage import CREDENTIALS, TOKEN_SECRET
 from transports.memory import EPOCH
 
 
@@ -73,6 +73,8 @@ def test_everything_has_a_default(scene: Scene) -> None:
         b'{"ttl_hours": 1e300}',
         b'{"ttl_hours": 100000000}',
         b'{"label": 7}',
+        b'{"label": "\xff"}',
+        b'{"unknown": ' + b"[" * 30_000 + b"]" * 30_000 + b"}",
         b'{"label": "%s"}' % (b"x" * 1025),
         b'{"account": "%s"}' % (b"x" * 5000),
     ],
@@ -195,6 +197,14 @@ def test_a_token_that_was_ended_is_refused_from_the_answer_on(
     assert (status, error["type"], error["message"]) == refusal
     record = operator.get(f"/api/tokens/{issued['id']}")
     assert (record["revoked"], record["expires_at"] == int(EPOCH)) == (verb == "revoke", verb == "expire")
+
+
+def test_a_token_with_an_id_of_another_kind_is_ended_if_it_is_known(scene_with: OpenScene) -> None:
+    written_by_hand = b'(token ci-2024 (label "ci") (issued_at 1) (expires_at 1900000000) (revoked false))\n'
+    operator = Operator(scene_with(CREDENTIALS, {LINO: written_by_hand}, STORAGE_POLICY="text"))
+    operator.revoke("ci-2024")
+    assert operator.get("/api/tokens/ci-2024")["revoked"] is True
+    operator.post("/api/tokens/revoke", {"id": "ci-2025"}, 404)
 
 
 def test_an_answer_that_runs_when_its_token_is_revoked_is_finished(operator: Operator) -> None:
