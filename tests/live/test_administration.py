@@ -64,7 +64,7 @@ def test_an_expired_token_is_refused_as_one_that_ran_out(process: RouterProcess)
 def test_providers_are_kept_in_the_shape_that_scripts_send(process: RouterProcess) -> None:
     told = {**LITELLM, "has_encrypted_api_key": False, "enabled": True}
     assert ask_json(process.address, "POST", "/api/providers", LITELLM) == told
-    assert ask_json(process.address, "GET", "/api/providers") == {"data": [told]}
+    assert told in ask_json(process.address, "GET", "/api/providers")["data"]
     assert ask_json(process.address, "GET", "/api/providers/litellm") == told
     assert ask_json(process.address, "DELETE", "/api/providers/litellm") == {"deleted": "litellm"}
     status, body = ask(process.address, "DELETE", "/api/providers/litellm")
