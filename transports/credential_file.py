@@ -100,16 +100,15 @@ class CredentialFiles:
     # Locking ---------------------------------------------------------------------------------------------------------
 
     def _lock(self, path: str) -> FileResult:
-        with self._guard:
+        with self._guard:  # around nothing that may block: a disk that hangs is no trouble of other credentials
             if path in self._held:
                 return LockBusy()
-            try:
-                descriptor = self._locked(os.path.realpath(path), f"{recovery_path(self._data_dir, path)}.lock")
-            except BlockingIOError:
-                return LockBusy()
-            except OSError as error:
-                return WorkFailed(_reason(error))
-            self._held[path] = descriptor
+            self._held[path] = None
+        try:
+            self._held[path] = self._locked(os.path.realpath(path), f"{recovery_path(self._data_dir, path)}.lock")
+        except OSError as error:
+            self._held.pop(path, None)
+            return LockBusy() if isinstance(error, BlockingIOError) else WorkFailed(_reason(error))
         return self._read(path)
 
     def _locked(self, file: str, elsewhere: str) -> int | None:

@@ -141,6 +141,8 @@ class Bearer:
         if body is not None and self.must_show_body:
             asked = read_ask(body)
             require_model(self.record, model or asked.model)
+            for other in asked.others:
+                require_model(self.record, other)
             share = self._share(body, asked.most) if inference else None
         call.share = self.limits.reserve(self.record, share, now=at)
 
@@ -171,11 +173,12 @@ class Bearer:
 @dataclass(frozen=True, slots=True)
 class Ask:
     """What a request says of its cost: the model, and the most output, 0 if it says nothing of that; None for what it
-    says in a way that is not understood.
+    says in a way that is not understood. ``others`` are models that its tools ask.
     """
 
     model: str | None = None
     most: int | None = None
+    others: tuple[str, ...] = ()
 
 
 MOST_OUTPUT: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens")
@@ -191,19 +194,33 @@ def read_ask(body: bytes) -> Ask:
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return Ask()
     most = max((count for count in counts if count is not None), default=0)
-    return Ask(model if isinstance(model, str) else None, None if None in counts else most)
+    return Ask(model if isinstance(model, str) else None, None if None in counts else most, _asked_by(fields.tools))
 
 
 class _Fields(msgspec.Struct):
     """Each by itself: where one is nonsense, the others still hold."""
 
     model: Raw | UnsetType = UNSET
+    tools: Raw = Raw(b"[]")
     max_tokens: Raw | UnsetType = UNSET
     max_completion_tokens: Raw | UnsetType = UNSET
     max_output_tokens: Raw | UnsetType = UNSET
 
 
+class _Tool(msgspec.Struct):
+    model: str | None = None
+
+
 _FIELDS: Final = msgspec.json.Decoder(_Fields)
+_TOOLS: Final = msgspec.json.Decoder(list[_Tool])
+
+
+def _asked_by(tools: Raw) -> tuple[str, ...]:
+    """The models that tools name; nothing for what are no tools, which the upstream refuses."""
+    try:
+        return tuple(tool.model for tool in _TOOLS.decode(tools) if tool.model is not None)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return ()
 
 
 def _count(raw: Raw) -> int | None:

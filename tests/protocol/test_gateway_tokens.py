@@ -119,6 +119,11 @@ def test_where_no_model_is_named_none_is_allowed(holds: Issue) -> None:
         holder.is_refused(403, body=body)
 
 
+def test_a_tool_may_not_ask_a_model_that_the_token_is_not_for(holds: Issue) -> None:
+    body = b'{"model":"claude-haiku-4-5","max_tokens":9,"tools":[{"name":"t"},{"name":"a","model":"claude-opus-5"}]}'
+    holds(models=["claude-haiku-*"]).is_refused(403, body=body)
+
+
 def test_a_model_goes_by_the_name_that_the_provider_is_asked_for(holds: Issue) -> None:
     holder = holds(models=["claude-haiku-*"])
     holder.is_refused(403, CHAT, body_of(CHAT, "gpt-4o"))

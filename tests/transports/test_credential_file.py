@@ -396,3 +396,15 @@ def in_process(function: Callable[..., None], *arguments: str) -> int | None:
     process.start()
     process.join()
     return process.exitcode
+
+
+def test_a_lock_that_cannot_be_had_can_be_asked_for_again(tmp_path: Path) -> None:
+    files = CredentialFiles(str(tmp_path / "data"))
+    path = tmp_path / "login.json"
+    path.write_text("{}")
+    lock = tmp_path / "login.json.router-refresh.lock"
+    lock.symlink_to(tmp_path / "elsewhere")
+    assert isinstance(files.carry_out(LockLogin(str(path))), WorkFailed)
+    lock.unlink()
+    assert isinstance(files.carry_out(LockLogin(str(path))), LoginRead)
+    files.release_all()

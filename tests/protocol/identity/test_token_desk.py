@@ -302,3 +302,14 @@ def test_a_token_with_limits_is_no_good_while_they_are_unknown() -> None:
 )
 def test_what_a_request_asks_for_is_read_or_nothing_is(body: bytes, ask: Ask) -> None:
     assert read_ask(body) == ask
+
+
+@pytest.mark.parametrize("tools", [b"null", b"7", b'[{"model":7}]', b"[[]]", b"[]"])
+def test_tools_that_make_no_sense_ask_no_model(tools: bytes) -> None:
+    asked = read_ask(b'{"model":"m","max_tokens":5,"tools":%b}' % tools)
+    assert (asked.model, asked.most, asked.others) == ("m", 5, ())
+
+
+def test_a_tool_that_asks_a_model_asks_it_for_the_token() -> None:
+    tools = b'[{"name":"a"},{"type":"advisor_20260301","model":"claude-opus-5-5"}]'
+    assert read_ask(b'{"model":"m","tools":%b}' % tools).others == ("claude-opus-5-5",)
