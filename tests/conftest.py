@@ -8,6 +8,6 @@ from hypothesis import HealthCheck, settings
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 
 settings.register_profile("dev", UNHURRIED, max_examples=25)
-settings.register_profile("ci", UNHURRIED, max_examples=100)
+settings.register_profile("ci", UNHURRIED, max_examples=70)
 settings.register_profile("deep", UNHURRIED, max_examples=20_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
