@@ -324,6 +324,10 @@ class Config:
         "The most tokens that its models can answer with. Claude Code asks for more than most models have; translated "
         "requests that do get this many. Not set: as many as the client asks for.",
     )  # fmt: skip
+    openai_compatible_counts_tokens: bool = setting(
+        "OPENAI_COMPATIBLE_COUNTS_TOKENS", BOOLEAN, "false", PROVIDER,
+        "It has Anthropic's /v1/messages/count_tokens, as LiteLLM and llama.cpp do: ask it, instead of estimating.",
+    )  # fmt: skip
     openai_compatible_models: tuple[str, ...] = setting(
         "OPENAI_COMPATIBLE_MODELS", listed(MODEL), "", PROVIDER, "The models to list where the provider lists none."
     )

@@ -78,5 +78,6 @@ def boot_provider(config: Config) -> BootProvider:
         api_key_env=config.openai_compatible_api_key_env,
         api=config.openai_compatible_api,
         max_output_tokens=config.openai_compatible_max_tokens,
+        counts_tokens=config.openai_compatible_counts_tokens,
     )
     return BootProvider(record, config.openai_compatible_api_key)

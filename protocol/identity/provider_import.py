@@ -96,6 +96,7 @@ SPELLINGS: Final[Mapping[str, tuple[str, ...]]] = {
     "proxy": (),
     "models_prefix": ("models-prefix",),
     "max_output_tokens": ("max-output-tokens",),
+    "counts_tokens": ("counts-tokens",),
 }
 FIELDS: Final = {spelling: field for field, others in SPELLINGS.items() for spelling in (field, *others)}
 

@@ -44,6 +44,7 @@ class ProviderRecord:
     :param api_key_env: the environment variable that has the key; it counts before the stored key.
     :param encrypted_api_key: the stored key in its envelope.
     :param models_prefix: stands for ``name`` in ``name/model``.
+    :param counts_tokens: it has Anthropic's ``/v1/messages/count_tokens``, as LiteLLM and llama.cpp do.
     :param max_output_tokens: the most that its models can answer with; translated requests that ask for more get this.
     :param unknown: fields of a later version, as name and JSON.
     """
@@ -60,6 +61,7 @@ class ProviderRecord:
     proxy: ProxyUrl | None = None
     models_prefix: str | None = None
     max_output_tokens: int | None = None
+    counts_tokens: bool = False
     unknown: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
 
     def redacted(self) -> dict[str, object]:
@@ -91,6 +93,7 @@ def read_record(values: Mapping[str, object]) -> ProviderRecord:
         proxy=optional(values, "proxy", lambda value: ProxyUrl.parse(text_of(value))),
         models_prefix=optional(values, "models_prefix", _name),
         max_output_tokens=optional(values, "max_output_tokens", _count),
+        counts_tokens=optional(values, "counts_tokens", _boolean) is True,
     )
 
 
@@ -138,6 +141,7 @@ STORED_FIELDS: Final = frozenset(
     {
         "name", "kind", "base_url", "default_model", "models", "api_key_env", "encrypted_api_key", "enabled",
         "api", "proxy", "models_prefix", "max_output_tokens",
+        "counts_tokens",
     }
 )  # fmt: skip
 
@@ -156,6 +160,7 @@ def _fields_of(record: ProviderRecord, of_the_key: Mapping[str, object]) -> dict
         "proxy": None if record.proxy is None else str(record.proxy),
         "models_prefix": record.models_prefix,
         "max_output_tokens": record.max_output_tokens,
+        "counts_tokens": record.counts_tokens or None,
     }
     return {name: value for name, value in fields.items() if value is not None}
 

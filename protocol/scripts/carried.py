@@ -4,7 +4,7 @@ Anthropic's Messages onto Chat Completions or Responses; and, for a provider tha
 other one by way of Messages.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -12,15 +12,33 @@ import msgspec
 
 from protocol.call import Call, http_date
 from protocol.config import OpenAiApi
-from protocol.effects import Answer, Fetched, Reply, Script, UpstreamRequest, read_response, wait_for_body
+from protocol.effects import (
+    Answer,
+    Effect,
+    Fetched,
+    Outcome,
+    Reply,
+    Script,
+    UpstreamRequest,
+    read_response,
+    wait_for_body,
+)
 from protocol.errors import Refusal
 from protocol.identity.provider_choice import Provider
 from protocol.identity.providers import ProviderRecord
-from protocol.identity.token_desk import Bearer
+from protocol.identity.token_desk import Bearer, read_ask
 from protocol.relays import Relay
-from protocol.scripts.compatible import MAX_ERROR, RESPONSES, admit, error_answer, forwarded_request, hand_back
+from protocol.scripts.compatible import (
+    MAX_ERROR,
+    RESPONSES,
+    Admitted,
+    admit,
+    error_answer,
+    forwarded_request,
+    hand_back,
+)
 from protocol.scripts.messages import EVENT_STREAM_HEADERS
-from protocol.scripts.providing import Providing, ask_provider, request_to
+from protocol.scripts.providing import Providing, ask_provider, choose, fetch_from, request_to
 from protocol.scripts.translated import EVENT_STREAM, JSON, MAX_ANSWER, Translation
 from protocol.translate.call import TranslatedRequest, TranslationOptions
 from protocol.translate.capabilities import EFFORTS, Capabilities
@@ -143,12 +161,43 @@ def cross(call: Call, bearer: Bearer, providing: Providing, translation: Transla
 
 
 def count_tokens(call: Call, bearer: Bearer, providing: Providing) -> Script:
-    """An estimate, and marked as one: there is nobody to ask."""
+    """What the provider counts, if it is one that does; else an estimate, and marked as one."""
     if not is_identity(call.head.headers):
         raise Refusal(415, "send the request body without a content-encoding")
     whole = yield from wait_for_body(providing.max_body)
     bearer.reserve(call, whole.at, whole.body, inference=False)
-    yield Answer(ResponseHead(200, [JSON, ESTIMATED]), estimate_count(whole.body))
+    counted = yield from _counted(call, providing, whole.body)
+    if counted is None:
+        yield Answer(ResponseHead(200, [JSON, ESTIMATED]), estimate_count(whole.body))
+    else:
+        yield Answer(ResponseHead(200, [JSON]), counted)
+
+
+def _counted(call: Call, providing: Providing, body: bytes) -> Generator[Effect, Outcome, bytes | None]:
+    """The provider's own count; None from one that has none, or that does not answer with one."""
+    asked = read_ask(body).model or ""
+    try:
+        choice, *_ = yield from choose(call, providing, asked or None)
+        provider = providing.desk.resolve(choice.provider)
+    except Refusal:
+        return None
+    if not provider.record.counts_tokens:
+        return None
+    wanted = model_of(provider.record, choice.model or asked)
+    named = Admitted(body, asked, [choice], call.at).naming(wanted or None)
+    request = forwarded_request(call, providing, provider, "/messages/count_tokens", named)
+    outcome = yield from fetch_from(call, provider, request)
+    if not isinstance(outcome, Fetched) or outcome.head.status != 200 or not is_identity(outcome.head.headers):
+        return None
+    said = yield from read_response(MAX_ERROR)
+    try:
+        return said if msgspec.json.decode(said, type=_Count).input_tokens >= 0 else None
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return None
+
+
+class _Count(msgspec.Struct):
+    input_tokens: int
 
 
 class AnyModel(ModelTable):

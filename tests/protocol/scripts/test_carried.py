@@ -385,6 +385,35 @@ def test_counting_tokens_costs_no_tokens(provided: OpenProvided) -> None:
     scene.asks(MESSAGES + b"/count_tokens", TURN, token=token).saw(200)
 
 
+COUNTS = {"OPENAI_COMPATIBLE_COUNTS_TOKENS": "yes", "OPENAI_COMPATIBLE_MODEL": "mapped"}
+
+
+def test_a_provider_that_counts_is_asked_for_its_count(provided: OpenProvided) -> None:
+    scene = provided(**COUNTS)
+    client = scene.asks(MESSAGES + b"/count_tokens?beta=true", {**TURN, "model": "claude-opus-5"})
+    request = scene.asked()
+    assert request.target.endswith(b"/v1/messages/count_tokens?beta=true")
+    assert request.json["model"] == "mapped"
+    request.answers({"input_tokens": 77})
+    status, headers, body = client.response()
+    assert (status, b"x-router-estimated" in headers, json.loads(body)) == (200, False, {"input_tokens": 77})
+
+
+@pytest.mark.parametrize("answer", [b'{"error":1}', b'{"input_tokens":-1}', b"[]", b'{"input_tokens":"7"}'])
+def test_what_is_no_count_is_estimated(answer: bytes, provided: OpenProvided) -> None:
+    scene = provided(**COUNTS)
+    client = scene.asks(MESSAGES + b"/count_tokens", TURN)
+    scene.asked().answers(answer)
+    assert client.response()[1][b"x-router-estimated"] == b"true"
+
+
+def test_a_provider_whose_counter_fails_is_estimated_for(provided: OpenProvided) -> None:
+    scene = provided(**COUNTS)
+    client = scene.asks(MESSAGES + b"/count_tokens", TURN)
+    scene.asked().answers({"detail": "Not Found"}, status=b"404 Not Found")
+    assert client.response()[1][b"x-router-estimated"] == b"true"
+
+
 # --- Messages onto Responses ------------------------------------------------------------------------------------------
 
 ONE_API = {"OPENAI_COMPATIBLE_API": "responses"}
