@@ -14,7 +14,7 @@ WORDS = st.sampled_from(["image", "document", "base64", "data:image/png;base64,A
     max_size=9
 )
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | WORDS,
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | WORDS,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES, inner, max_size=5),
     max_leaves=20,
 )
